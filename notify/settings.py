@@ -24,6 +24,7 @@ from notify.domain.retention import RetentionPeriods
 from notify.store.urls import with_our_driver
 
 MIN_SECRET_LENGTH = 32
+MAX_USERNAME = 200
 PREFIX = "NOTIFY_"
 # Variables set by systemd (Type=notify) and by Kubernetes for Services named notify or notify-….
 # Sources: sd_notify(3); "Discovering services" in Kubernetes' documentation of Services.
@@ -113,6 +114,14 @@ def _selectors(value: str) -> str:
     return value
 
 
+def _usernames(value: str) -> str:
+    names = value.replace(",", " ").split()
+    if not names or len(set(names)) < len(names) or any(len(name) > MAX_USERNAME for name in names):
+        msg = f"expected different usernames of at most {MAX_USERNAME} characters, separated by spaces or commas"
+        raise ValueError(msg)
+    return " ".join(names)
+
+
 Domain = Annotated[str, AfterValidator(_ascii)]
 Address = Annotated[str, AfterValidator(_address)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
@@ -193,6 +202,8 @@ class Settings(BaseModel):
     """TOML file that names forges and queues; none: no webhook is taken, no forge is read."""
     reconcile_seconds: float = Field(default=300, gt=0, le=86_400)
     """How often each repository of a forge is read."""
+    operators: Annotated[str, AfterValidator(_usernames)] | None = None
+    """Usernames of those who are told of what notify cannot do, such as read a forge; separated by spaces or commas."""
     worker_concurrency: int = Field(default=2, ge=1, le=256)
     """Processes of the embedded worker."""
     worker_remote_control: bool = False
@@ -236,6 +247,11 @@ class Settings(BaseModel):
     @property
     def lease(self) -> timedelta:
         return timedelta(seconds=self.lease_seconds)
+
+    @property
+    def operator_names(self) -> tuple[str, ...]:
+        """The people who operate notify; empty: nobody is configured."""
+        return tuple((self.operators or "").split())
 
     @property
     def retention(self) -> RetentionPeriods:

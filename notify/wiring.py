@@ -260,6 +260,7 @@ def fan_out(
         doorbell=doorbell,
         message_host=message_host(settings),
         rng=SystemRandom(),
+        operators=settings.operator_names,
         bundle=timedelta(seconds=settings.bundle_seconds),
         checkpoint=checkpoint(),
         count=count,

@@ -1,6 +1,7 @@
 """``notify explain``: why somebody is or is not told of an event."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -37,7 +38,7 @@ def explain(
     given = None if dry_run is None else _event_in_file(dry_run.read(), event)
     with connect() as deployment, deployment.database.engine.connect() as connection:
         if given is None:
-            found, decided = _explain_stored(connection, event, user)
+            found, decided = _explain_stored(connection, event, user, deployment.settings.operator_names)
         else:
             found, decided = explain_unstored(connection, given, user), []
         connection.rollback()
@@ -55,12 +56,16 @@ def explain(
         console.print(f"\n{where}: {one.status} {one.why or ''}".rstrip() + leaves, markup=False)
 
 
-def _explain_stored(connection: Connection, key: str, user: str) -> tuple[Explanation, list[NotificationView]]:
+def _explain_stored(
+    connection: Connection, key: str, user: str, operators: Sequence[str]
+) -> tuple[Explanation, list[NotificationView]]:
     view = jobs.of_event(connection, key)
     if view is None:
         raise no_such_event(connection, key)
     event = events.load(connection, [view.id])[view.id]
-    return explain_stored(connection, event, user), [one for one in view.people if one.username == user]
+    return explain_stored(connection, event, user, operators=operators), [
+        one for one in view.people if one.username == user
+    ]
 
 
 def _event_in_file(content: bytes, key: str) -> EventIn:

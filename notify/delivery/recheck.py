@@ -96,7 +96,7 @@ def _facts(job: Job, one: Notification, *, to_email: str) -> EmailFacts:
         claim=job.claim,
         message_id=job.message_id,
         event=event if event.type == one.type_code else replace(event, type=one.type_code),
-        change_list=one.change_list or ChangeList(link=event.topic),
+        change_list=(event.is_about_change_list and one.change_list) or ChangeList(link=event.topic),
         actor=one.actor or Person(username=event.actor),
         recipient=_recipient(job),
         to_email=to_email,

@@ -16,6 +16,7 @@ class Reason(StrEnum):
     OWNER = "owner"
     SUBSCRIBER = "subscriber"
     PARTICIPANT = "participant"
+    OPERATOR = "operator"
 
 
 STRENGTH = tuple(Reason)
@@ -44,6 +45,7 @@ class InvolvedPeople:
         participants: People who commented earlier and want emails about change lists they take part in.
         mentioned: Known people whom the actor's text mentions.
         requested: People whose review the event requests.
+        operators: People who operate notify.
     """
 
     change_list: ChangeList
@@ -51,6 +53,7 @@ class InvolvedPeople:
     participants: tuple[str, ...] = ()
     mentioned: tuple[str, ...] = ()
     requested: tuple[str, ...] = ()
+    operators: tuple[str, ...] = ()
 
 
 def everyone_involved(involved: InvolvedPeople) -> tuple[AudienceMember, ...]:
@@ -69,6 +72,11 @@ def everyone_involved(involved: InvolvedPeople) -> tuple[AudienceMember, ...]:
 def requested_reviewers(involved: InvolvedPeople) -> tuple[AudienceMember, ...]:
     """The people whose review the event requests, each once."""
     return _each_once(*(AudienceMember(name, Reason.REQUESTED) for name in involved.requested))
+
+
+def operators(involved: InvolvedPeople) -> tuple[AudienceMember, ...]:
+    """The people who operate notify, each once."""
+    return _each_once(*(AudienceMember(name, Reason.OPERATOR) for name in involved.operators))
 
 
 def _each_once(*people: AudienceMember) -> tuple[AudienceMember, ...]:

@@ -1,4 +1,4 @@
-"""What happened: an event, the change list it happened on, and what was said."""
+"""What happened: an event, the change list or other topic it is about, and what was said."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +14,24 @@ REVIEW_SUBMITTED = "cl.review.submitted"
 MERGED = "cl.merged"
 CLOSED = "cl.closed"
 REOPENED = "cl.reopened"
+SYNC_FAILING = "source.sync.failing"
+STATUS_DEAD = "status.dead"
+# Only notify itself emits them; they concern operators.
+FOR_OPERATORS = frozenset({SYNC_FAILING, STATUS_DEAD})
+# Types of events whose topic is no change list.
+_ABOUT_OTHERS = ("queue.", "source.", "status.")
+# The actor of what notify itself has found.
+OURSELVES = "notify"
+
+
+def is_about_change_list(event_type: str) -> bool:
+    """Whether the topic of such an event is a change list's link, rather than a forge, a repository or a queue."""
+    return not event_type.startswith(_ABOUT_OTHERS)
+
+
+def topic_name(event_type: str, topic: str) -> str:
+    """The topic as people call it: a change list's link; of another topic what follows its kind: ``queue:main``."""
+    return topic if is_about_change_list(event_type) else topic.partition(":")[2] or topic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +73,11 @@ class Event:
     payload: Mapping[str, Any] = field(default_factory=dict)
     age_seconds: float = field(default=0.0, compare=False)
     traceparent: str | None = None
+
+    @property
+    def is_about_change_list(self) -> bool:
+        """Whether its topic is a change list's link."""
+        return is_about_change_list(self.type)
 
     def payload_object(self, name: str) -> Mapping[str, Any]:
         """One object of the payload; empty if the event type has none of this name."""

@@ -16,9 +16,14 @@ def _plain(text: str) -> str:
     return text if PLAIN.fullmatch(text) else "=" + sha256(text.encode()).hexdigest()[:24]
 
 
-def root_id(topic: str, *, host: str) -> str:
+def _kind(is_change_list: bool) -> str:
+    """A topic that is no change list has other ids than a change list of the same name."""
+    return "cl" if is_change_list else "topic"
+
+
+def root_id(topic: str, *, host: str, is_change_list: bool = True) -> str:
     """The Message-ID, without brackets, of the thread's root, which every email answers and which is never sent."""
-    return f"cl.{_plain(topic)}@{host}"
+    return f"{_kind(is_change_list)}.{_plain(topic)}@{host}"
 
 
 def digest_root_id(kind: str, *, host: str) -> str:
@@ -26,18 +31,21 @@ def digest_root_id(kind: str, *, host: str) -> str:
     return f"digest.{kind}@{host}"
 
 
-def message_id(topic: str, *, event_key: str, username: str, host: str, replay: int = 0) -> str:
+def message_id(
+    topic: str, *, event_key: str, username: str, host: str, replay: int = 0, is_change_list: bool = True
+) -> str:
     """
     The Message-ID, without brackets, of one person's email about one event. Stable over retries.
 
     Args:
         replay: 0 for the original, else the number of the manual replay.
+        is_change_list: False: the topic is something else, such as a forge.
 
     Source: RFC 5322 §3.6.4 (``dot-atom-text`` on both sides).
     """
     recipient = sha256(username.encode()).hexdigest()[:12]
     again = f".r{replay}" if replay else ""
-    return f"cl.{_plain(topic)}.{_plain(event_key)}.{recipient}{again}@{host}"
+    return f"{_kind(is_change_list)}.{_plain(topic)}.{_plain(event_key)}.{recipient}{again}@{host}"
 
 
 def thread_index(topic: str) -> str:

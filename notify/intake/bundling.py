@@ -18,6 +18,9 @@ from notify.store.outbox.bundles import BundleUpdate, LockedBundles
 from notify.store.outbox.notifications import NewNotification
 
 
+NEVER = timedelta(0)
+
+
 def write(connection: Connection, rows: Sequence[NewNotification], *, known: Known, window: timedelta) -> Counter[str]:
     """
     Write the rows that do not exist yet; returns how many by decision. Safe to repeat.
@@ -25,14 +28,15 @@ def write(connection: Connection, rows: Sequence[NewNotification], *, known: Kno
     Locks the affected bundles until commit. A constant number of statements.
 
     Args:
-        window: Bundling window of event types without their own; zero: no bundling.
+        window: Bundling window of event types without their own; zero: no bundling. Required emails are bundled only
+            if their type has a window of its own.
     """
-    optional = [row for row in rows if row.message_id and row.lane != Lane.URGENT]
-    deferrals = _deferrals(connection, optional, known)
+    told = [row for row in rows if row.message_id]
+    deferrals = _deferrals(connection, [row for row in told if row.lane != Lane.URGENT], known)
     bundled: dict[tuple[int, str], BundleCandidate] = {}
-    for row in optional:
+    for row in told:
         stated, deferral = known.event_types[row.event_type].bundle_within, deferrals.get(row.name)
-        own = window if stated is None else stated
+        own = (NEVER if row.lane == Lane.URGENT else window) if stated is None else stated
         if deferral or own:
             key = BundleKey(row.username, until=deferral.until) if deferral else BundleKey(row.username, row.topic)
             bundled[row.name] = BundleCandidate(key, row.message_id or "", own)

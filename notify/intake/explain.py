@@ -44,10 +44,10 @@ class Explanation:
     trace: tuple[Step, ...]
 
 
-def explain(connection: Connection, event: Event, username: str) -> Explanation:
+def explain(connection: Connection, event: Event, username: str, *, operators: Sequence[str] = ()) -> Explanation:
     """Whether the person would be notified of the event today, with every rule applied."""
-    known, mentioned = load_facts([event], connection)
-    audience = audience_of(event, known, mentioned)
+    known, mentioned = load_facts([event], connection, operators=operators)
+    audience = audience_of(event, known, mentioned, operators=operators)
     if isinstance(audience, str):
         return _not_concerned(event, username, why=audience, found=NOT_YET[audience])
     concerned = next((one for one in audience if one.username == username), None)

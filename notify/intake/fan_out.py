@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from notify.checkpoints import FAN_OUT_COMMITTED, FAN_OUT_WRITTEN, Checkpoint, no_checkpoint
 from notify.domain.audience import AudienceMember, InvolvedPeople
 from notify.domain.claims import Claim
-from notify.domain.events import COMMENT_MENTIONED, Event
+from notify.domain.events import COMMENT_MENTIONED, FOR_OPERATORS, ChangeList, Event
 from notify.domain.fan_out import EventContext, NotTold, decide
 from notify.domain.measures import Count, Measure, bucket, no_count
 from notify.domain.mentions import Readings, UsernameIndex, find_mentions
@@ -23,7 +23,7 @@ from notify.domain.preferences import NO_PREFERENCES, Person, Preferences
 from notify.domain.stages import DELIVER, FAN_OUT
 from notify.domain.threads import message_id
 from notify.intake import bundling
-from notify.intake.triggers import TRIGGERS
+from notify.intake.triggers import OWN_TRIGGERS, TRIGGERS
 from notify.markdown import prose
 from notify.store.database import Database
 from notify.store.outbox import audiences, events, items
@@ -33,6 +33,7 @@ from notify.store.outbox.notifications import SKIPPED, TOLD, NewNotification
 from notify.work.stage import counted
 
 NO_WINDOW = timedelta(0)
+_TRIGGERS = {**TRIGGERS, **OWN_TRIGGERS}
 # The people whom each event mentions, by event id.
 Mentioned = Mapping[int, tuple[str, ...]]
 
@@ -52,6 +53,7 @@ class FanOut:
     Args:
         doorbell: Rung when a batch has created emails.
         message_host: Right-hand side of Message-IDs.
+        operators: Usernames of the people who operate notify.
         spans: Records a span of each event; None: no tracing.
         bundle: Bundling window of event types without their own; zero: no bundling.
     """
@@ -67,6 +69,7 @@ class FanOut:
         doorbell: Doorbell,
         message_host: str,
         rng: Random,
+        operators: Sequence[str] = (),
         bundle: timedelta = NO_WINDOW,
         checkpoint: Checkpoint = no_checkpoint,
         count: Count = no_count,
@@ -76,6 +79,7 @@ class FanOut:
         self._doorbell = doorbell
         self._host = message_host
         self._rng = rng
+        self._operators = tuple(operators)
         self._bundle = bundle
         self._checkpoint = checkpoint
         self._count = count
@@ -86,9 +90,9 @@ class FanOut:
         began = monotonic()
         with self._database.begin() as connection:
             batch = events.load(connection, [one.id for one in claims])
-            known, mentioned = load_facts(list(batch.values()), connection)
+            known, mentioned = load_facts(list(batch.values()), connection, operators=self._operators)
             claimed = [(one, batch[one.id]) for one in claims]
-            rows, outcomes = plan(claimed, known, mentioned, host=self._host, rng=self._rng)
+            rows, outcomes = plan(claimed, known, mentioned, host=self._host, rng=self._rng, operators=self._operators)
             written = bundling.write(connection, rows, known=known, window=self._bundle)
             ours = events.settle(connection, outcomes)
             self._checkpoint(FAN_OUT_WRITTEN)
@@ -112,13 +116,16 @@ class FanOut:
                 self._spans.add_fan_out(event, seconds)
 
 
-def load_facts(batch: Sequence[Event], connection: Connection) -> tuple[Known, Mentioned]:
+def load_facts(
+    batch: Sequence[Event], connection: Connection, *, operators: Sequence[str] = ()
+) -> tuple[Known, Mentioned]:
     """Load everyone these events may concern, and find whom each mentions; one statement."""
     readings = {event.id: mentions_in(event) for event in batch}
+    named = {event.actor for event in batch}.union(*(event.requested_reviewers for event in batch))
     known = audiences.around(
         connection,
         {event.topic for event in batch},
-        names={event.actor for event in batch}.union(*(event.requested_reviewers for event in batch)),
+        names=named.union(operators) if any(event.type in FOR_OPERATORS for event in batch) else named,
         called={reading for found in readings.values() for one in found for reading in one},
     )
     usernames = UsernameIndex(known.people)
@@ -132,13 +139,19 @@ def mentions_in(event: Event) -> tuple[Readings, ...]:
 
 
 def plan(
-    claimed: Sequence[tuple[Claim, Event]], known: Known, mentioned: Mentioned, *, host: str, rng: Random
+    claimed: Sequence[tuple[Claim, Event]],
+    known: Known,
+    mentioned: Mentioned,
+    *,
+    host: str,
+    rng: Random,
+    operators: Sequence[str] = (),
 ) -> tuple[list[NewNotification], list[ItemOutcome]]:
     """The notifications to write, and how each event ends."""
     rows: list[NewNotification] = []
     outcomes = []
     for claim, event in claimed:
-        audience = audience_of(event, known, mentioned)
+        audience = audience_of(event, known, mentioned, operators=operators)
         if isinstance(audience, str):
             outcomes.append(items.later(claim, audience, rng=rng))
         else:
@@ -147,12 +160,15 @@ def plan(
     return rows, outcomes
 
 
-def audience_of(event: Event, known: Known, mentioned: Mentioned) -> Sequence[AudienceMember] | str:
+def audience_of(
+    event: Event, known: Known, mentioned: Mentioned, *, operators: Sequence[str] = ()
+) -> Sequence[AudienceMember] | str:
     """The audience of the event, or why it is not known yet."""
-    change_list, trigger = known.change_lists.get(event.topic), TRIGGERS.get(event.type)
+    trigger = _TRIGGERS.get(event.type)
     if trigger is None or event.type not in known.event_types:
         return UNKNOWN_TYPE
-    if change_list is None or not (change_list.author or change_list.reviewers):
+    change_list = known.change_lists.get(event.topic) if event.is_about_change_list else ChangeList(link=event.topic)
+    if change_list is None or not (change_list.author or change_list.reviewers or not event.is_about_change_list):
         return UNKNOWN_TOPIC
     said = known.participants.get(event.topic, {})
     involved = InvolvedPeople(
@@ -161,6 +177,7 @@ def audience_of(event: Event, known: Known, mentioned: Mentioned) -> Sequence[Au
         participants=tuple(sorted(name for name, first in said.items() if first < event.id)),
         mentioned=mentioned[event.id] if COMMENT_MENTIONED in known.event_types else (),
         requested=event.requested_reviewers,
+        operators=tuple(operators),
     )
     return trigger(involved)
 
@@ -192,5 +209,11 @@ def _notification(event: Event, concerned: AudienceMember, known: Known, *, host
     )
     if isinstance(decision, NotTold):
         return row
-    id_ = message_id(event.topic, event_key=event.key, username=concerned.username, host=host)
+    id_ = message_id(
+        event.topic,
+        event_key=event.key,
+        username=concerned.username,
+        host=host,
+        is_change_list=event.is_about_change_list,
+    )
     return replace(row, to_email=decision.to_email, lane=decision.lane, message_id=id_)

@@ -26,7 +26,7 @@ from notify.domain import events
 from notify.domain.errors import MalformedEvent
 from notify.domain.grammar import TRACEPARENT, WEB_ADDRESS, is_web_address, valid_traceparent
 from notify.domain.similar_names import instead_of
-from notify.intake.triggers import TRIGGERS
+from notify.intake.triggers import OWN_TRIGGERS, TRIGGERS
 
 Payload = TypeVar("Payload", bound=BaseModel | None)
 
@@ -265,6 +265,9 @@ class EventIn(Strict):
     @field_validator("type")
     @classmethod
     def _known(cls, value: str) -> str:
+        if value in OWN_TRIGGERS:
+            msg = f"only notify itself emits {value}"
+            raise ValueError(msg)
         if value not in TRIGGERS:
             msg = f"unknown event type; known are: {', '.join(sorted(TRIGGERS))}"
             raise ValueError(msg)

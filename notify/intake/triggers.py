@@ -1,10 +1,10 @@
-"""The known event types, each with the function that determines its audience."""
+"""The event types that applications and notify itself emit, each with the function that determines its audience."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from notify.domain import events
-from notify.domain.audience import AudienceMember, InvolvedPeople, everyone_involved, requested_reviewers
+from notify.domain.audience import AudienceMember, InvolvedPeople, everyone_involved, operators, requested_reviewers
 
 Trigger = Callable[[InvolvedPeople], tuple[AudienceMember, ...]]
 
@@ -18,5 +18,12 @@ TRIGGERS: Mapping[str, Trigger] = MappingProxyType(
         events.MERGED: everyone_involved,
         events.CLOSED: everyone_involved,
         events.REOPENED: everyone_involved,
+    }
+)
+# What notify emits itself; the public doors refuse these types.
+OWN_TRIGGERS: Mapping[str, Trigger] = MappingProxyType(
+    {
+        events.SYNC_FAILING: operators,
+        events.STATUS_DEAD: operators,
     }
 )

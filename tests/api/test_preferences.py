@@ -10,7 +10,7 @@ from sqlalchemy import func, insert, select
 
 from notify.domain.events import COMMENT_CREATED, COMMENT_MENTIONED
 from notify.domain.preferences import Person
-from notify.intake.triggers import TRIGGERS
+from notify.intake.triggers import OWN_TRIGGERS, TRIGGERS
 from notify.store.database import Database
 from notify.store.directory import directory
 from notify.store.directory.directory import RefusedAddress
@@ -21,7 +21,7 @@ from tests.support.harness import WorkerHarness
 CONFIG = "/api/v1/user/notification/config"
 REQUIRED = "account.locked"
 OFF_BY_DEFAULT = "cl.digest.written"
-TYPES = {*TRIGGERS, COMMENT_MENTIONED}
+TYPES = {*TRIGGERS, *OWN_TRIGGERS, COMMENT_MENTIONED}
 DEFAULTS = {
     "enabled": True,
     "delivery_mode": "realtime",

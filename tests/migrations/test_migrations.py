@@ -17,7 +17,7 @@ from sqlalchemy import Connection, select, text
 from sqlalchemy.schema import CreateSchema
 
 from notify.domain.events import COMMENT_MENTIONED
-from notify.intake.triggers import TRIGGERS
+from notify.intake.triggers import OWN_TRIGGERS, TRIGGERS
 from notify.resources import folder
 from notify.store.database import Database
 from notify.store.operations import migrate
@@ -130,7 +130,9 @@ def test_upgrading_twice_changes_nothing(database: Database, database_url: str) 
 def test_two_concurrent_upgrades_of_an_empty_database_both_succeed(empty: Database, empty_url: str) -> None:
     all_at_once([partial(upgrade_in_a_process_of_its_own, empty_url)] * 2)
     assert revision(empty) == migrate.head()
-    assert sorted(str(one["code"]) for one in event_types(empty)) == sorted({*TRIGGERS, COMMENT_MENTIONED})
+    assert sorted(str(one["code"]) for one in event_types(empty)) == sorted(
+        {*TRIGGERS, *OWN_TRIGGERS, COMMENT_MENTIONED}
+    )
 
 
 def upgrade_in_a_process_of_its_own(url: str) -> None:

@@ -55,6 +55,16 @@ forges = Table(
     optional("fault", Text, "Why the last listing failed; null: it did not."),
     optional("paused_until", INSTANT, "Rate limited: the forge is asked nothing before this instant; null: never."),
     required("pauses", Integer, "Pauses in a row without a stated end; doubles the next.", default="0"),
+    optional(
+        "fault_at",
+        INSTANT,
+        "When the first of the listings failed that have failed since the last complete one; null: none has.",
+    ),
+    optional(
+        "failing_since",
+        INSTANT,
+        "It has not been read completely since then, which operators have been told; null: it is read in time.",
+    ),
     PrimaryKeyConstraint("name"),
     CheckConstraint("octet_length(fault) <= 1024", name="fault"),
     comment="The mirror: forges, and how they bear being asked.",

@@ -5,6 +5,7 @@ from re import compile as pattern
 
 from notify.channels.email.writing.comments import strip_invisible
 from notify.channels.email.writing.headers import Address, mailbox_field, refuse_unsafe, text_field, token_field
+from notify.domain.events import OURSELVES
 from notify.domain.grammar import trace_id
 from notify.domain.jobs import EmailFacts
 from notify.domain.schedule import DeferredBy
@@ -77,11 +78,13 @@ def _of_thread(email: EmailFacts, subject: str, host: str, service: str, mail_fr
     names = _distinct(strip_invisible(one.actor.name) for one in entries(email))
     actors = ", ".join((*names[:MOST_NAMES], "…") if len(names) > MOST_NAMES else names)
     usernames = _distinct(one.actor.username for one in entries(email))[:MOST_ACTORS]
+    is_cl = email.event.is_about_change_list
+    root = f"<{root_id(cl.link, host=host, is_change_list=is_cl)}>"
     return (
-        mailbox_field("From", f"{actors} via {service}", mail_from),
-        *_thread(subject, root=f"<{root_id(cl.link, host=host)}>", index=thread_index(cl.link)),
+        mailbox_field("From", f"{actors} via {service}" if usernames != [OURSELVES] else service, mail_from),
+        *_thread(subject, root=root, index=thread_index(cl.link if is_cl else root)),
         token_field("List-Id", f"<{list_id(cl.repository, host=host)}>"),
-        text_field("X-Notify-CL", cl.link),
+        text_field("X-Notify-CL" if is_cl else "X-Notify-Topic", cl.link),
         text_field("X-Notify-Actor", ", ".join(usernames)),
     )
 

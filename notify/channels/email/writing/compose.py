@@ -21,7 +21,7 @@ from notify.channels.email.writing.render import Placeholder, Rendered, Rendered
 from notify.channels.languages import marked
 from notify.channels.links import SUFFIXES, Scope, SignedLinks, encoded, subject
 from notify.domain.audience import Reason
-from notify.domain.events import ChangeList, Event
+from notify.domain.events import ChangeList, Event, topic_name
 from notify.domain.jobs import EmailFacts
 from notify.domain.preferences import Person
 from notify.domain.schedule import DeferredBy
@@ -38,6 +38,7 @@ WHY = {
     Reason.OWNER: marked("you own what %(cl)s changes"),
     Reason.SUBSCRIBER: marked("you subscribed to %(cl)s"),
     Reason.PARTICIPANT: marked("you took part in %(cl)s"),
+    Reason.OPERATOR: marked("you are an operator of notify"),
 }
 WHY_A_DIGEST = {
     DeferredBy.HOURLY: marked("you chose an hourly digest"),
@@ -225,7 +226,8 @@ class Composer:
 
     def _new_reason(self, written: _PerLanguage, email: EmailFacts) -> _PerReason:
         why = WHY_A_DIGEST[email.digest] if email.digest else WHY[email.reason]
-        known = {Placeholder.REASON: self._renderer.translated(why, locale=written.locale, cl=email.change_list.link)}
+        name = topic_name(email.event.type, email.change_list.link)
+        known = {Placeholder.REASON: self._renderer.translated(why, locale=written.locale, cl=name)}
         text, html = written.rendered.text.with_values(known), written.rendered.html.with_values(known)
         headers = token_field("X-Notify-Reason", email.reason.value) + written.headers
         pieces, links = _in_pieces(headers, text, html) if self._is_plain else (None, ())

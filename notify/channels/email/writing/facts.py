@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from notify.channels.email.writing import comments, graphemes
-from notify.domain.events import ChangeList
+from notify.domain.events import FOR_OPERATORS, ChangeList, topic_name
 from notify.domain.grammar import is_web_address
 from notify.domain.jobs import EmailFacts
 from notify.markdown import without_comments
@@ -19,6 +19,7 @@ LONGEST_CODE = 2_000
 LONGEST_SNIPPET = 140
 LONGEST_TITLE = 250
 READ_FOR_EACH_SHOWN = 4
+SINCE = "since"
 MOST_NAMES = 20
 
 
@@ -63,6 +64,7 @@ def facts_of(email: EmailFacts, *, limits: Limits) -> dict[str, Any]:
     """Everything a template may say about an email; None where nothing is known."""
     cl, event = email.change_list, email.event
     comment, review, request, change = map(event.payload_object, ("comment", "review", "request", "change"))
+    source, status = map(event.payload_object, ("source", "status"))
     addresses = (one.get("url") for one in (comment, review, change))
     written = {
         "comment": comment_facts(comment, limits=limits) if comment else None,
@@ -74,9 +76,22 @@ def facts_of(email: EmailFacts, *, limits: Limits) -> dict[str, Any]:
         "event": event.type,
         "actor": comments.shortened(comments.one_line(email.actor.name), limits.name),
         "url": next((found for url in (*addresses, cl.url) if (found := web_address(url, limits=limits))), None),
-        "cl": cl_facts(cl, limits=limits),
+        "cl": topic_facts(email, limits=limits),
+        "can_mute": event.type not in FOR_OPERATORS,
+        "source": one_line_facts(source, limits=limits) if source else None,
+        "status": one_line_facts(status, limits=limits) if status else None,
         "request": {"reviewers": _some_names(request["reviewers"])} if request else None,
         "snippet": next((one["snippet"] for one in written.values() if one), ""),
+    }
+
+
+def one_line_facts(stated: Mapping[str, Any], *, limits: Limits) -> dict[str, Any]:
+    """What a template may say about what notify itself has found: each text as one line; ``since`` stays whole."""
+    return {
+        name: comments.shortened(comments.one_line(value), limits.name)
+        if isinstance(value, str) and name != SINCE
+        else value
+        for name, value in stated.items()
     }
 
 
@@ -95,14 +110,21 @@ def cl_facts(cl: ChangeList, *, limits: Limits) -> dict[str, str | None]:
     }
 
 
-def thread_facts(cl: ChangeList, *, limits: Limits) -> dict[str, str | None]:
+def topic_facts(email: EmailFacts, *, limits: Limits) -> dict[str, str | None]:
+    """What a template may say about the email's topic; of one that is no change list, its name as ``link``."""
+    cl = email.change_list
+    return cl_facts(replace(cl, link=topic_name(email.event.type, cl.link)), limits=limits)
+
+
+def thread_facts(email: EmailFacts, *, limits: Limits) -> dict[str, str | None]:
     """
-    What the subject may say about a change list: what it said when the thread began.
+    What the subject may say about the email's topic: what it said when the thread began.
 
     Gmail begins a new conversation where a subject differs from the one before it.
     """
+    cl = email.change_list
     began = replace(cl, title=cl.first_title or cl.title, repository=cl.first_repository or cl.repository)
-    return cl_facts(began, limits=limits)
+    return topic_facts(replace(email, change_list=began), limits=limits)
 
 
 def comment_facts(comment: Mapping[str, Any], *, limits: Limits) -> dict[str, Any]:

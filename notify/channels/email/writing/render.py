@@ -6,8 +6,9 @@ Renders subject, text and HTML once per event, with placeholders for what differ
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
-from functools import lru_cache
+from functools import lru_cache, partial
 from html import escape
 from pathlib import Path
 from secrets import token_hex
@@ -32,10 +33,10 @@ from notify.channels.email.writing.digest import DigestContents, digest_contents
 from notify.channels.email.writing.facts import (
     SHORTEST_COMMENT,
     Limits,
-    cl_facts,
     facts_of,
     shrinking_limits,
     thread_facts,
+    topic_facts,
 )
 from notify.channels.languages import Languages, moment
 from notify.domain.errors import NotifyError
@@ -221,11 +222,11 @@ class Renderer:
             yield facts["subject"], *self._digest_parts(digest_contents(entries, size.updates), size.limits, facts)
 
     def _digest_parts(self, shown: DigestContents, limits: Limits, facts: Mapping[str, Any]) -> tuple[str, str]:
-        left = [{"cl": cl_facts(one.change_list, limits=limits), "count": count} for one, count in shown.left]
+        left = [{"cl": topic_facts(one, limits=limits), "count": count} for one, count in shown.left]
         facts = {**facts, "left": left, "more": shown.more, "more_cls": shown.more_cls}
         texts, htmls = [], []
         for section in shown.sections:
-            cl = cl_facts(section[0].change_list, limits=limits)
+            cl = topic_facts(section[0], limits=limits)
             entries = [self.entry(one, locale=facts["locale"], limits=limits) for one in section]
             texts.append({"cl": cl, "entries": [one.text for one in entries]})
             htmls.append({"cl": cl, "entries": [one.html for one in entries]})
@@ -242,7 +243,7 @@ class Renderer:
 
     def _facts(self, email: EmailFacts, *, limits: Limits, locale: str) -> dict[str, Any]:
         facts = facts_of(email, limits=limits) | {"locale": locale} | self._placeholder_tokens
-        thread = facts | {"cl": thread_facts(email.change_list, limits=limits)}
+        thread = facts | {"cl": thread_facts(email, limits=limits)}
         return facts | {"subject": self._render(f"{email.event.type}/subject.txt", thread).strip()}
 
     def _html(self, name: str, facts: Mapping[str, Any]) -> str:
@@ -269,6 +270,11 @@ def _failure(template: str, error: Exception) -> TemplateFailure:
         template = f"{error.filename or error.name}:{error.lineno}"
     what = f"{type(error).__name__}: {error.message}" if isinstance(error, TemplateError) else type(error).__name__
     return TemplateFailure(template=template, error=what)
+
+
+def _moment(locale: str, stated: str) -> str:
+    """An instant in ISO 8601, in words and in UTC, since readers in several zones get the same text."""
+    return moment(datetime.fromisoformat(stated), language=locale, timezone=None)
 
 
 def _folders(templates_dir: Path | None) -> list[Path]:
@@ -298,4 +304,5 @@ def _environment(templates_dir: Path | None, locale: str) -> Environment:
         auto_reload=templates_dir is not None,
     )
     environment.filters["fold"] = comments.fold
+    environment.filters["moment"] = partial(_moment, locale)
     return _languages(templates_dir).speak(environment, locale)

@@ -108,6 +108,8 @@ def test_a_hundred_events_of_a_type_with_the_largest_content_are_an_email_that_n
         },
         "request": {"reviewers": ["😀" * 200] * 100},
         "change": {"summary": "word " * 90_000, "revision": "r" * 1_000},
+        "source": {**sample.SOURCE, "words": "word " * 200},
+        "status": {**sample.STATUS, "words": "word " * 200, "context": "c" * 1_000, "repository": "r" * 200},
     }
     payload = {name: full[name] for name in made.event.payload}
     urls = [f"https://review.example/{number:03}" for number in range(MOST_ENTRIES)]
