@@ -17,7 +17,6 @@ from notify.store.outbox.audiences import Known
 from notify.store.outbox.bundles import BundleUpdate, LockedBundles
 from notify.store.outbox.notifications import NewNotification
 
-
 NEVER = timedelta(0)
 
 
