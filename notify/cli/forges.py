@@ -6,7 +6,7 @@ from typer import Argument, Option, Typer, confirm
 
 from notify import wiring
 from notify.cli import deliveries
-from notify.cli.connect import connect
+from notify.cli.connect import Deployment, connect
 from notify.cli.output import AsJson, Columns, Yes, console, print_records, relative
 from notify.domain.errors import NotifyError
 from notify.domain.stages import RECONCILE
@@ -39,7 +39,7 @@ ForgeName = Annotated[str, Argument(metavar="NAME", help="Name of the forge in N
 
 
 class NoSuchForge(NotifyError):
-    """NOTIFY_FORGES_FILE names no such forge."""
+    """There is no such forge."""
 
 
 @app.command("list")
@@ -79,9 +79,11 @@ def rebuild(name: ForgeName, *, yes: Yes = False) -> None:
     """
     Delete the mirror of a forge, to be built again by reading the forge.
 
-    Emails, deliveries and identities stay. As at the first reading, nothing that happened before is told.
+    Emails, deliveries, identities and what our app did stay. As at the first reading, nothing that happened before is
+    told.
     """
     with connect() as deployment:
+        _check_known(deployment, name)
         if not yes:
             confirm(f"Delete the mirror of {name}, to be read again?", abort=True, err=True)
         with deployment.database.begin() as connection:
@@ -89,3 +91,14 @@ def rebuild(name: ForgeName, *, yes: Yes = False) -> None:
             repositories.list_now(connection, name)
         deployment.doorbell.ring(RECONCILE)
     console.print(f"{name}: the mirror of {known} repositories is deleted, and is read again", markup=False)
+
+
+def _check_known(deployment: Deployment, name: str) -> None:
+    """
+    Raises:
+        NoSuchForge: The file does not name it, and nothing of it is mirrored.
+    """
+    with deployment.database.begin() as connection:
+        known = {*wiring.forge_settings(deployment.settings).forges, *repositories.names(connection)}
+    if name not in known:
+        raise NoSuchForge(name=name, known=", ".join(sorted(known)) or "none")

@@ -9,12 +9,11 @@ Rejected: an advisory lock for each repository. It would have to outlast a hundr
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from random import Random
 from threading import Event
-from time import monotonic
 
 import structlog
 from sqlalchemy import Connection
@@ -25,7 +24,7 @@ from notify.domain.forge import Repository
 from notify.domain.forge_answers import ForgeFault, RateLimited
 from notify.domain.ports import Doorbell
 from notify.domain.stages import FAN_OUT, RECONCILE
-from notify.sources.sweep import Sweep, SweepStopped
+from notify.sources.sweep import Sweep, SweepLease, SweepStopped
 from notify.store.database import UNAVAILABLE, Database
 from notify.store.forges import repositories
 from notify.store.forges.repositories import KnownRepository
@@ -95,7 +94,8 @@ class Sweeps:
 
     def _sweep(self, claim: Claim, known: KnownRepository) -> Mapping[str, int]:
         forge = self._forges.by_name[known.forge]
-        sweep = Sweep(self._database, forge, known, go_on=self._keeping(claim), checkpoint=self._checkpoint)
+        lease = SweepLease(self._database, claim, lasts=self._lease, stopping=self.stopping)
+        sweep = Sweep(self._database, forge, known, lease=lease, checkpoint=self._checkpoint)
         try:
             with self._forges.asking(forge) as reader:
                 sweep.run(reader)
@@ -115,22 +115,6 @@ class Sweeps:
             return self._failed(claim, known, f"internal_error: {type(error).__name__}", after=self._every)
         self._settle(self._again(claim, after=self._every))
         return {"swept": 1, "unchanged": int(sweep.unchanged), "told": sweep.told}
-
-    def _keeping(self, claim: Claim) -> Callable[[], None]:
-        """Called before each question to the forge: renews the lease in time, and ends a sweep that is to stop."""
-        renewed = monotonic()
-
-        def go_on() -> None:
-            nonlocal renewed
-            if self.stopping.is_set():
-                raise SweepStopped
-            if monotonic() - renewed > self._lease.total_seconds() / 3:
-                renewed = monotonic()
-                with self._database.begin() as connection:
-                    if not items.extend(connection, RECONCILE, [(claim.id, claim.attempt)], lease=self._lease):
-                        raise SweepStopped
-
-        return go_on
 
     def _failed(self, claim: Claim, known: KnownRepository, fault: str, *, after: timedelta) -> Mapping[str, int]:
         with self._database.begin() as connection:

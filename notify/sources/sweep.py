@@ -4,22 +4,28 @@ One sweep of one repository: mends the mirror, and tells what no webhook has tol
 Decided: the first sweep of a repository is silent. What happened before it is never told.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import chain
+from threading import Event
+from time import monotonic
 
 import structlog
+from sqlalchemy import Connection
 
 from notify.checkpoints import RECONCILE_READ, RECONCILE_WRITTEN, Checkpoint
+from notify.domain.claims import Claim
 from notify.domain.errors import MalformedEvent, NotifyError
 from notify.domain.events import CREATED, UPDATED
 from notify.domain.forge import ChangeReading, ForgeEvent
 from notify.domain.forge_ports import ForgeReader
+from notify.domain.stages import RECONCILE
 from notify.sources.mirror import Mirror, Written, mirror_of
 from notify.store.database import Database
 from notify.store.forges import mirror as rows
 from notify.store.forges import repositories
 from notify.store.forges.repositories import KnownRepository
+from notify.store.outbox import items
 from notify.work.forges import Forge
 
 # A listing may miss what is written while it is read, and forges tell instants to the second.
@@ -32,6 +38,47 @@ log = structlog.get_logger(__name__)
 
 class SweepStopped(NotifyError):
     """The process is to end, or its lease on the repository ran out."""
+
+
+class SweepLease:
+    """
+    The lease of one sweep, which ends the sweep once it is lost.
+
+    Args:
+        lasts: How long after it was renewed last.
+        stopping: Set once the process is to end.
+    """
+
+    def __init__(self, database: Database, claim: Claim, *, lasts: timedelta, stopping: Event) -> None:
+        self._database = database
+        self._attempt = (claim.id, claim.attempt)
+        self._lasts = lasts
+        self._stopping = stopping
+        self._renewed = monotonic()
+
+    def go_on(self) -> None:
+        """
+        Renew it in time; call this before each question to the forge.
+
+        Raises:
+            SweepStopped: The process is to end, or the lease is lost.
+        """
+        if self._stopping.is_set():
+            raise SweepStopped
+        if monotonic() - self._renewed > self._lasts.total_seconds() / 3:
+            with self._database.begin() as connection:
+                self.confirm(connection)
+
+    def confirm(self, connection: Connection) -> None:
+        """
+        Renew it as the last statement of what a transaction writes: after a rebuild nothing old is written.
+
+        Raises:
+            SweepStopped: The lease is lost.
+        """
+        if not items.extend(connection, RECONCILE, [self._attempt], lease=self._lasts):
+            raise SweepStopped
+        self._renewed = monotonic()
 
 
 class Sweep:
@@ -49,7 +96,7 @@ class Sweep:
         forge: Forge,
         known: KnownRepository,
         *,
-        go_on: Callable[[], None],
+        lease: SweepLease,
         checkpoint: Checkpoint,
     ) -> None:
         self.unchanged = False
@@ -57,7 +104,7 @@ class Sweep:
         self._database = database
         self._forge = forge
         self._known = known
-        self._go_on = go_on
+        self._lease = lease
         self._checkpoint = checkpoint
         self._since = None if known.swept_at is None else known.swept_at - OVERLAP
 
@@ -91,10 +138,11 @@ class Sweep:
         with self._database.begin() as connection:
             etag = known.etag if listing.unchanged else listing.etag
             repositories.swept(connection, known, etag=etag, branches_read_at=branches_read_at)
+            self._lease.confirm(connection)
 
     def _read(self, reader: ForgeReader, mirror: Mirror, number: int) -> None:
         """Write one change, and what happened on it; in a transaction that is not open while the forge is asked."""
-        self._go_on()
+        self._lease.go_on()
         asked_at = self._now()
         reading = reader.read_change(self._known.full_name, number)
         self._write(mirror, reading, list(self._history(reader, reading)), asked_at)
@@ -121,18 +169,36 @@ class Sweep:
     def _write(self, mirror: Mirror, reading: ChangeReading, history: Sequence[ForgeEvent], asked_at: datetime) -> None:
         with self._database.begin() as connection:
             written = mirror.write(connection, reading, asked_at=asked_at)
-            if self._known.first_swept_at is None:
+            if self._known.first_swept_at is None or self._is_old(written):
                 mirror.hush(connection, written)
-                return
-            requests = [] if reading.change.draft else mirror.requests_of(written, reading.repository)
-            created = [one for one in history if one.type == CREATED]
-            rest = [one for one in history if one.type != CREATED]
-            for event in [*created, *requests, *self._pushes(written, reading), *rest]:
-                try:
-                    self.told += mirror.tell(connection, event, written) is not None
-                except MalformedEvent as error:
-                    log.warning("sweep.malformed", forge=self._forge.name, field=error.field)
+            if self._known.first_swept_at is not None:
+                self._tell(connection, mirror, written, reading=reading, history=history)
+            self._lease.confirm(connection)
         self._checkpoint(RECONCILE_WRITTEN)
+
+    def _tell(
+        self,
+        connection: Connection,
+        mirror: Mirror,
+        written: Written,
+        *,
+        reading: ChangeReading,
+        history: Sequence[ForgeEvent],
+    ) -> None:
+        is_quiet = reading.change.draft or self._is_old(written)
+        requests = [] if is_quiet else mirror.requests_of(written, reading.repository)
+        created = [one for one in history if one.type == CREATED]
+        rest = [one for one in history if one.type != CREATED]
+        for event in [*created, *requests, *self._pushes(written, reading), *rest]:
+            try:
+                self.told += mirror.tell(connection, event, written) is not None
+            except MalformedEvent as error:
+                log.warning("sweep.malformed", forge=self._forge.name, field=error.field)
+
+    def _is_old(self, written: Written) -> bool:
+        """Older than the first sweep, and seen for the first time: requests for its review may be as old."""
+        first = self._known.first_swept_at
+        return first is not None and written.known is None and written.change.created_at <= first
 
     def _pushes(self, written: Written, reading: ChangeReading) -> list[ForgeEvent]:
         """New commits of which no webhook has told."""
@@ -158,7 +224,7 @@ class Sweep:
         known = self._known
         if known.pushed_at is not None and known.pushed_at == known.branches_read_at:
             return None
-        self._go_on()
+        self._lease.go_on()
         at = self._now()
         seen = list(reader.branches(known.full_name))
         with self._database.begin() as connection:

@@ -10,7 +10,7 @@ from notify import wiring
 from notify.domain.stages import INBOX
 from notify.sources.redelivery import redeliver
 from notify.store.database import Database
-from notify.store.forges import deliveries, identities, repositories
+from notify.store.forges import deliveries, identities
 from notify.store.forges.deliveries import NewDelivery
 from tests.cli.conftest import Notify
 from tests.support.forge import REPOSITORY, ForgeHarness, forge_harness
@@ -93,16 +93,25 @@ def test_webhooks_that_did_not_arrive_are_asked_for_and_then_they_are_here(
     assert notify("forges", "redeliver", "elsewhere").code == 1
 
 
-def test_a_rebuilt_mirror_has_the_same_repositories(notify: Notify, sources: ForgeHarness, database: Database) -> None:
+def test_a_rebuilt_mirror_has_the_same_repositories(notify: Notify, sources: ForgeHarness) -> None:
     assert notify("forges", "rebuild", "github", stdin="n\n").code == 1
     assert notify("forges", "rebuild", "github", "--yes").code == 0
-    with database.begin() as connection:
-        assert repositories.views(connection) == []
+    assert [(one["full_name"], one["swept_at"]) for one in notify("forges", "list", "--json").json] == [
+        (REPOSITORY, None)
+    ]
 
     sources.reconciler.drain()
 
-    with database.begin() as connection:
-        assert [one.full_name for one in repositories.views(connection)] == [REPOSITORY]
+    (read,) = notify("forges", "list", "--json").json
+    assert (read["full_name"], read["swept_at"] is None) == (REPOSITORY, False)
+
+
+@pytest.mark.usefixtures("sources")
+def test_a_mirror_of_a_forge_that_there_is_not_is_not_rebuilt(notify: Notify) -> None:
+    refused = notify("forges", "rebuild", "gihtub", "--yes")
+
+    assert refused.code == 1
+    assert "github" in str(refused.error)
 
 
 def test_a_login_is_somebodys_until_it_is_removed(notify: Notify) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from notify.store.database import Database
+from notify.store.forges import repositories
 from tests.support.forge import REPOSITORY, ForgeHarness, forge_harness
 from tests.support.smtp import ScriptedRelay
 
@@ -73,6 +74,15 @@ def test_an_entry_that_is_gone_keeps_its_row_and_tells_nobody(sources: ForgeHarn
     state.comment(REPOSITORY, 1, by="bob", body="Why?")
     sources.take_webhooks()
     assert OWNED not in sources.deliver()
+
+
+def test_a_rebuilt_mirror_reads_the_entries_again(sources: ForgeHarness) -> None:
+    entries = "SELECT slug, repo, gone FROM notify.forge_entries"
+    with sources.worker.database.begin() as connection:
+        repositories.forget(connection, "github")
+    assert sources.rows(entries) == []
+    sources.reconciler.drain()
+    assert sources.rows(entries) == [("retries", REPOSITORY, False)]
 
 
 def test_where_identities_are_mapped_a_login_is_nobodys_until_somebody_says_so(

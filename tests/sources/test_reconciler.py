@@ -1,9 +1,11 @@
 """Sweeps: what they cost when nothing has changed, and what faults may not do."""
 
+from datetime import timedelta
 from threading import Thread
 
 from notify.embedded.forge.rest import Answer
 from notify.embedded.forge.server import EmbeddedForge
+from notify.store.forges import mirror, repositories
 from tests.support.forge import REPOSITORY, ForgeHarness
 
 BRANCHES = "SELECT name, state FROM notify.forge_branches ORDER BY name"
@@ -129,3 +131,71 @@ def test_what_the_app_opened_is_the_change_of_whom_it_was_opened_for(
         ("acme/app#3", None),
         ("acme/app#4", "carol"),
     ]
+
+
+def rebuild(sources: ForgeHarness) -> None:
+    with sources.worker.database.begin() as connection:
+        repositories.forget(connection, "github")
+
+
+def test_a_rebuilt_mirror_knows_for_whom_the_app_acted_and_tells_nothing_again(
+    sources: ForgeHarness, forge: EmbeddedForge
+) -> None:
+    forge.state.open_pull(REPOSITORY, by="notify[bot]", title="By the app", head="a")
+    with sources.worker.database.begin() as connection:
+        mirror.note_action(connection, "github", REPOSITORY, 1, action="opened", on_behalf_of="alice")
+    forge.state.request_review(REPOSITORY, 1, by="alice", logins=["bob"])
+    forge.state.comment(REPOSITORY, 1, by="carol", body="Why?")
+    sources.take_webhooks()
+    authors = "SELECT author, author_from FROM notify.forge_changes"
+    assert sources.rows(authors) == [("alice", "action")]
+    told = sources.rows("SELECT key FROM notify.events ORDER BY key")
+    rebuild(sources)
+    assert sources.rows(authors) == []
+    sources.reconciler.drain()
+    assert sources.rows(authors) == [("alice", "action")]
+    sources.sweep()
+    assert sources.rows("SELECT key FROM notify.events ORDER BY key") == told
+
+
+def test_after_a_rebuild_nobody_is_asked_again_for_a_review_of_an_old_change(
+    sources: ForgeHarness, forge: EmbeddedForge
+) -> None:
+    requests = "SELECT count(*) FROM notify.events WHERE type = 'cl.review.requested'"
+    sources.clock.set(late=timedelta(days=40))
+    forge.state.open_pull(REPOSITORY, by="alice", title="Old", head="a")
+    forge.state.request_review(REPOSITORY, 1, by="alice", logins=["bob"])
+    forge.state.close(REPOSITORY, 1, by="alice")
+    sources.take_webhooks()
+    assert sources.rows(requests) == [(1,)]
+    rebuild(sources)
+    sources.reconciler.drain()
+    sources.clock.set()
+    forge.hooks.trouble.drop = True
+    forge.state.reopen(REPOSITORY, 1, by="alice")
+    sources.sweep()
+    assert sources.rows("SELECT state FROM notify.forge_changes") == [("open",)]
+    assert sources.rows(requests) == [(1,)]
+
+
+def test_a_sweep_that_runs_while_the_mirror_is_rebuilt_ends_there(sources: ForgeHarness, forge: EmbeddedForge) -> None:
+    sources.clock.set(late=timedelta(hours=1))
+    for number in range(2):
+        forge.state.open_pull(REPOSITORY, by="alice", title=f"Change {number}", head=f"b{number}")
+    sources.take_webhooks()
+    sources.clock.set()
+    told = sources.rows("SELECT key FROM notify.events ORDER BY key")
+    forge.state.edit_pull(REPOSITORY, 1, by="alice", title="Renamed")
+    forge.rest.only("/pulls/1", answer=Answer(0, seconds=0.5))
+    sweeping = Thread(target=sources.sweep)
+    sweeping.start()
+    forge.rest.asked.wait(10)
+    rebuild(sources)
+    sweeping.join(10)
+    assert not sweeping.is_alive()
+    sources.sweep()
+    assert sources.rows("SELECT number, title FROM notify.forge_changes ORDER BY number") == [
+        (1, "Renamed"),
+        (2, "Change 1"),
+    ]
+    assert sources.rows("SELECT key FROM notify.events ORDER BY key") == told

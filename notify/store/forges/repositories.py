@@ -139,11 +139,29 @@ _VIEW = """
         (SELECT count(*) FROM notify.forge_changes AS change WHERE change.repository_id = known.id AND stale) AS stale
     FROM notify.forge_repositories AS known
     WHERE %(forge)s::text IS NULL OR known.forge = %(forge)s ORDER BY known.forge, lower(known.full_name)"""
-_FORGET = "DELETE FROM notify.forge_repositories WHERE forge = %(forge)s"
-_FORGET_ITEMS = f"""
-    DELETE FROM notify.work_items WHERE stage = '{RECONCILE}' AND id = ANY (
+_NAMES = """
+    SELECT name FROM notify.forges UNION SELECT forge FROM notify.forge_repositories
+    UNION SELECT forge FROM notify.forge_entries ORDER BY 1"""
+# Rows of repositories stay for what refers to them: what our app did for whom is known nowhere else. They are locked
+# first and the work items last, as in whatever writes a change.
+_FORGET = """
+    UPDATE notify.forge_repositories SET first_swept_at = NULL, swept_at = NULL, etag = NULL, branches_read_at = NULL,
+        fault = NULL, fault_at = NULL
+    WHERE forge = %(forge)s"""
+_FORGET_MIRRORED = tuple(
+    f"""
+    DELETE FROM notify.{table} WHERE repository_id = ANY (
         ARRAY(SELECT id FROM notify.forge_repositories WHERE forge = %(forge)s)
     )"""
+    for table in ("forge_changes", "forge_branches")
+)
+_FORGET_ENTRIES = "DELETE FROM notify.forge_entries WHERE forge = %(forge)s"
+# A sweep that is running loses its lease: it has read for a mirror that is no more.
+_SWEEP_ANEW = f"""
+    INSERT INTO notify.work_items AS item (stage, id, lane)
+    SELECT '{RECONCILE}', id, {Lane.BULK:d} FROM notify.forge_repositories WHERE forge = %(forge)s AND NOT gone
+    ON CONFLICT (stage, id) DO UPDATE SET lane = excluded.lane, due_at = now(), attempt = item.attempt + 1,
+        failures = 0, lapses = 0"""
 
 
 def put(connection: Connection, forge: str, repositories: Sequence[Repository]) -> dict[int, int]:
@@ -245,7 +263,19 @@ def sync_ages(connection: Connection) -> dict[str, float]:
     return dict(connection.exec_driver_sql(_AGES).cursor.fetchall())
 
 
+def names(connection: Connection) -> list[str]:
+    """Forges of which anything is mirrored or noted, configured today or not."""
+    return list(connection.exec_driver_sql(_NAMES).scalars())
+
+
 def forget(connection: Connection, forge: str) -> int:
-    """Delete the mirror of a forge, to be rebuilt by sweeps; how many repositories it had."""
-    connection.exec_driver_sql(_FORGET_ITEMS, {"forge": forge})
-    return connection.exec_driver_sql(_FORGET, {"forge": forge}).rowcount
+    """
+    Delete the mirror of a forge, to be rebuilt by sweeps, which are due; how many repositories it had.
+
+    Repositories become as if they had never been swept. What our app did there stays.
+    """
+    asked = {"forge": forge}
+    found = connection.exec_driver_sql(_FORGET, asked).rowcount
+    for statement in (*_FORGET_MIRRORED, _FORGET_ENTRIES, _SWEEP_ANEW):
+        connection.exec_driver_sql(statement, asked)
+    return found
