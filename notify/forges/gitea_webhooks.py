@@ -19,10 +19,10 @@ from notify.domain.forge import (
     Unreadable,
     Verdict,
 )
+from notify.domain.forge_events import ChangeEvents, is_own
 from notify.domain.forge_settings import ForgeSettings
 from notify.forges import gitea_shapes as shapes
 from notify.forges.common.bodies import content, expect
-from notify.forges.common.changes import ChangeEvents, is_own
 from notify.forges.common.fields import Fields, Misfit
 from notify.forges.common.pushes import push
 

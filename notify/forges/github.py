@@ -15,10 +15,10 @@ from notify.domain.forge import (
     Review,
 )
 from notify.domain.forge_answers import Applied
+from notify.domain.forge_events import is_own
 from notify.domain.forge_settings import ForgeSettings
 from notify.forges import github_shapes as shapes
 from notify.forges.client import APP, ForgeClient, Scope, segment
-from notify.forges.common.changes import is_own
 from notify.forges.common.fields import Fields
 from notify.forges.common.pull_reader import PullReader, unless_refused
 

@@ -15,8 +15,8 @@ from notify.domain.forge import (
     ForgeEvent,
     Repository,
     Reviewer,
-    ReviewRequest,
 )
+from notify.domain.forge_events import ChangeEvents
 from notify.domain.forge_settings import ForgeSettings, Identities
 from notify.domain.preferences import Person
 from notify.intake.receive import receive
@@ -121,19 +121,9 @@ class Mirror:
     def requests_of(self, written: Written, repository: Repository) -> list[ForgeEvent]:
         """The requests for review that have not become events, as a sweep sees them."""
         change = written.change
-        key = f"{self.settings.name}:{repository.id}:requested:{change.number}"
-        return [
-            ForgeEvent(
-                type=REVIEW_REQUESTED,
-                key=f"{key}:{login}:{change.updated_at.isoformat()}",
-                repository=repository,
-                change=change,
-                actor=change.opener,
-                occurred_at=change.updated_at,
-                request=ReviewRequest(login=login),
-            )
-            for login in _untold(written)
-        ]
+        made = ChangeEvents(self.settings.name, repository, change, change.opener)
+        requests = (made.requested(login, None) for login in _untold(written))
+        return [one for one in requests if isinstance(one, ForgeEvent)]
 
     def hush(self, connection: Connection, written: Written) -> None:
         """Whose review is asked for today has been asked before notify looked; nobody is told of it."""

@@ -16,8 +16,9 @@ from sqlalchemy import Connection
 from notify.checkpoints import RECONCILE_READ, RECONCILE_WRITTEN, Checkpoint
 from notify.domain.claims import Claim
 from notify.domain.errors import MalformedEvent, NotifyError
-from notify.domain.events import CREATED, UPDATED
-from notify.domain.forge import ChangeReading, ForgeEvent
+from notify.domain.events import CREATED
+from notify.domain.forge import ChangeReading, ChangeState, ForgeEvent
+from notify.domain.forge_events import ChangeEvents
 from notify.domain.forge_ports import ForgeReader
 from notify.domain.stages import RECONCILE
 from notify.sources.mirror import Mirror, Written, mirror_of
@@ -152,19 +153,12 @@ class Sweep:
         first = self._known.first_swept_at
         if first is None or self._since is None:
             return
-        since = max(first, self._since)
         change = reading.change
-        key = f"{self._forge.name}:{reading.repository.id}"
-        if change.created_at > first and not change.draft:
-            yield ForgeEvent(
-                type=CREATED,
-                key=f"{key}:created:{change.number}",
-                repository=reading.repository,
-                change=change,
-                actor=change.opener,
-                occurred_at=change.created_at,
-            )
-        yield from reader.history(reading.repository, change, since=since)
+        if change.created_at > first:
+            opened = self._events_of(reading).opened()
+            if isinstance(opened, ForgeEvent):
+                yield opened
+        yield from reader.history(reading.repository, change, since=max(first, self._since))
 
     def _write(self, mirror: Mirror, reading: ChangeReading, history: Sequence[ForgeEvent], asked_at: datetime) -> None:
         with self._database.begin() as connection:
@@ -185,11 +179,13 @@ class Sweep:
         reading: ChangeReading,
         history: Sequence[ForgeEvent],
     ) -> None:
-        is_quiet = reading.change.draft or self._is_old(written)
-        requests = [] if is_quiet else mirror.requests_of(written, reading.repository)
+        requests = [] if self._is_old(written) else mirror.requests_of(written, reading.repository)
         created = [one for one in history if one.type == CREATED]
         rest = [one for one in history if one.type != CREATED]
+        events: dict[str, ForgeEvent] = {}
         for event in [*created, *requests, *self._pushes(written, reading), *rest]:
+            events.setdefault(event.key, event)
+        for event in events.values():
             try:
                 self.told += mirror.tell(connection, event, written) is not None
             except MalformedEvent as error:
@@ -203,21 +199,16 @@ class Sweep:
     def _pushes(self, written: Written, reading: ChangeReading) -> list[ForgeEvent]:
         """New commits of which no webhook has told."""
         change, known = reading.change, written.known
-        if known is None or change.head is None or known.head_sha in (None, change.head.sha) or change.draft:
+        if known is None or change.head is None or known.head_sha in (None, change.head.sha):
             return []
-        if change.state != "open" or not written.is_newest:
+        if change.state is not ChangeState.OPEN or not written.is_newest:
             return []
-        key = f"{self._forge.name}:{reading.repository.id}:updated:{change.number}:{change.head.sha}"
-        return [
-            ForgeEvent(
-                type=UPDATED,
-                key=key,
-                repository=reading.repository,
-                change=change,
-                actor=change.opener,
-                occurred_at=change.updated_at,
-            )
-        ]
+        updated = self._events_of(reading).updated(change.head.sha)
+        return [updated] if isinstance(updated, ForgeEvent) else []
+
+    def _events_of(self, reading: ChangeReading) -> ChangeEvents:
+        change = reading.change
+        return ChangeEvents(self._forge.name, reading.repository, change, change.opener)
 
     def _read_branches(self, reader: ForgeReader) -> datetime | None:
         """List the branches if anything was pushed since they were listed last; when it was pushed."""

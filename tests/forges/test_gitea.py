@@ -7,10 +7,10 @@ import pytest
 
 from notify.domain.forge import Account, ForgeEvent, Ignored, Review, Verdict
 from notify.domain.forge_answers import ForgeFault
+from notify.domain.forge_events import ChangeEvents
 from notify.domain.forge_ports import ForgeReader
 from notify.domain.forge_settings import ForgeKind
 from notify.forges import gitea_shapes as shapes
-from notify.forges.common.changes import ChangeEvents
 from notify.forges.common.fields import Fields
 from tests.forges.server import ForgeServer
 from tests.forges.shapes import GITEA, changed

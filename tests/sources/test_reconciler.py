@@ -133,6 +133,25 @@ def test_what_the_app_opened_is_the_change_of_whom_it_was_opened_for(
     ]
 
 
+def test_a_request_that_a_sweep_finds_has_the_key_that_its_webhook_gives(
+    sources: ForgeHarness, forge: EmbeddedForge
+) -> None:
+    keys = "SELECT key FROM notify.events WHERE type = 'cl.review.requested'"
+    forge.hooks.trouble.drop = True
+    forge.state.open_pull(REPOSITORY, by="alice", title="Change", head="b")
+    forge.state.request_review(REPOSITORY, 1, by="alice", logins=["Bob"])
+    sources.sweep()
+    found = sources.rows(keys)
+    assert len(found) == 1
+    sources.worker.execute("DELETE FROM notify.events")
+    sources.worker.execute("UPDATE notify.forge_reviewers SET told_at = NULL")
+    (lost,) = [one for one in forge.hooks.deliveries if one.action == "review_requested"]
+    forge.hooks.trouble.drop = False
+    forge.hooks.again(lost)
+    sources.take_webhooks()
+    assert sources.rows(keys) == found
+
+
 def rebuild(sources: ForgeHarness) -> None:
     with sources.worker.database.begin() as connection:
         repositories.forget(connection, "github")

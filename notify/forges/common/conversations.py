@@ -5,7 +5,7 @@ from datetime import datetime
 
 from notify.domain import events, forge_keys
 from notify.domain.forge import Change, Comment, ForgeEvent, Repository, Review
-from notify.forges.common.changes import ChangeEvents, is_own
+from notify.domain.forge_events import ChangeEvents, is_own
 from notify.forges.common.reviews import review_event
 
 
