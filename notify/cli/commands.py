@@ -19,6 +19,7 @@ COMMANDS = {
     "events": "events.app",
     "jobs": "jobs.app",
     "people": "people.app",
+    "cls": "cls.app",
     "relays": "relays.app",
     "forges": "forges.app",
     "identities": "identities.app",

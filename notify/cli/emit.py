@@ -1,12 +1,15 @@
 """``notify emit``: events from a file or standard input, one JSON object per line."""
 
 import json
+import sys
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, BinaryIO
 
-from typer import Argument, Exit, FileBinaryRead
+from typer import Argument, BadParameter, Exit
 
 from notify.cli.connect import Deployment, connect
 from notify.cli.output import AsJson, console, print_json, progress_bar
@@ -31,9 +34,7 @@ class EmitReport:
 
 
 def emit(
-    source: Annotated[
-        FileBinaryRead, Argument(metavar="FILE", help="One JSON object per line; - reads standard input.")
-    ],
+    source: Annotated[Path, Argument(metavar="FILE", help="One JSON object per line; - reads standard input.")],
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -43,9 +44,9 @@ def emit(
     Refused lines are listed with every wrong field; the other lines are stored. Exit code 1 if a line was refused.
     """
     report = EmitReport()
-    with connect() as deployment, progress_bar() as progress:
+    with connect() as deployment, _opened(source) as lines, progress_bar() as progress:
         bar = progress.add_task("events", total=None)
-        numbered = enumerate(source, start=1)
+        numbered = enumerate(lines, start=1)
         while batch := list(islice(numbered, BATCH)):
             _store(deployment, dict(_parsed(batch, report)), report)
             progress.update(bar, advance=len(batch))
@@ -59,6 +60,16 @@ def emit(
             console.print(": ".join(str(word) for word in words if word), markup=False)
     if report.refused:
         raise Exit(1)
+
+
+def _opened(source: Path) -> AbstractContextManager[BinaryIO]:
+    if str(source) == "-":
+        return nullcontext(sys.stdin.buffer)
+    try:
+        return source.open("rb")
+    except OSError as error:
+        message = f"{source}: {error.strerror}"
+        raise BadParameter(message) from None
 
 
 def _store(deployment: Deployment, events: dict[int, EventIn], report: EmitReport) -> None:

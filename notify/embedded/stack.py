@@ -11,8 +11,10 @@ from threading import Event
 from time import monotonic, sleep
 from typing import Self
 
+from alembic.util import CommandError
 from rich.console import Console
 from rich.text import Text
+from sqlalchemy.exc import ProgrammingError
 
 from notify.domain.errors import NotifyError
 from notify.embedded.catcher import running_catcher
@@ -34,7 +36,7 @@ from notify.embedded.processes import POLL_SECONDS
 from notify.embedded.supervised import NotifyProcess, Supervised
 from notify.embedded.valkey import ValkeyServer
 from notify.settings import Settings
-from notify.store.operations.migrate import upgrade
+from notify.store.operations.migrate import has_every_column, upgrade
 
 EMAILS = "emails"
 FORGE_FOLDER = "forge"
@@ -51,6 +53,10 @@ COLOURS = {"api": "cyan", "beat": "magenta", "flower": "yellow", "worker": "gree
 
 class NotReady(NotifyError):
     """The stack did not start in time."""
+
+
+class OldDataFolder(NotifyError):
+    """An earlier version of notify made this data folder. Delete it, or name another one in NOTIFY_DATA_DIR."""
 
 
 class Stack:
@@ -161,11 +167,13 @@ class Stack:
         if self.settings.database_url is None:
             self._supervise(Supervised("postgres", postgres := PostgresServer(self.data_dir), say=self.say))
             self._fill(database_url=postgres.url)
+            _migrate(postgres.url, self.data_dir)
+        else:
+            upgrade(as_string(self.settings.database_url))
         if self.settings.broker_url is None:
             valkey = ValkeyServer(self.data_dir, password=token_urlsafe())
             self._supervise(Supervised("valkey", valkey, say=self.say))
             self._fill(broker_url=valkey.url)
-        upgrade(as_string(self.settings.database_url))
         if self.settings.smtp_url is None:
             self._start_catcher()
 
@@ -271,8 +279,21 @@ def stack_settings(settings: Settings) -> Iterator[Settings]:
             return
         end_leftovers(settings.data_dir)
         postgres = exits.enter_context(PostgresServer(settings.data_dir))
-        upgrade(postgres.url)
+        _migrate(postgres.url, settings.data_dir)
         yield completed(replaced(settings, database_url=postgres.url))
+
+
+def _migrate(database_url: str, data_dir: Path) -> None:
+    """
+    Raises:
+        OldDataFolder: The folder's database has other migrations.
+    """
+    try:
+        upgrade(database_url)
+    except (ProgrammingError, CommandError) as error:
+        raise OldDataFolder(folder=str(data_dir)) from error
+    if not has_every_column(database_url):
+        raise OldDataFolder(folder=str(data_dir))
 
 
 def _started(data_dir: Path) -> RunningStack:

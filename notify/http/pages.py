@@ -52,11 +52,15 @@ class Refusal(HTTPException):
     Args:
         detail: A sentence that the catalogues translate.
         language: The reader's, if known; None: the browser's.
+        settings_url: Their preferences page; None: it is not known whose.
     """
 
-    def __init__(self, status: int, detail: str, *, language: str | None = None) -> None:
+    def __init__(
+        self, status: int, detail: str, *, language: str | None = None, settings_url: str | None = None
+    ) -> None:
         super().__init__(status, detail)
         self.language = language
+        self.settings_url = settings_url
 
 
 class Pages:
@@ -99,7 +103,11 @@ class Pages:
         accepted = self.languages.asked_for(request.headers.get("accept-language"))
         language = self.languages.best((refusal and refusal.language) or accepted)
         said = self.languages.translations(language).gettext
-        facts = {"title": said(title), "detail": said(refusal.detail if refusal else detail)}
+        facts = {
+            "title": said(title),
+            "detail": said(refusal.detail if refusal else detail),
+            "settings_url": refusal and refusal.settings_url,
+        }
         page = self.render("message", facts, language=language, status=status)
         page.headers.update(headers or {})
         return page

@@ -317,7 +317,12 @@ def check(item: object) -> EventIn | Sequence[WrongField]:
     try:
         return EventIn.model_validate(dict[str, Any](item))
     except ValidationError as error:
-        return [_wrong_field(one) for one in error.errors(include_url=False, include_input=False)]
+        return wrong_fields(error)
+
+
+def wrong_fields(error: ValidationError) -> Sequence[WrongField]:
+    """Every field that is wrong."""
+    return [_wrong_field(one) for one in error.errors(include_url=False, include_input=False)]
 
 
 def _wrong_field(error: Mapping[str, Any]) -> WrongField:

@@ -92,11 +92,12 @@ def _page(
     Args:
         stop: Whether to stop it first or to resume it; None: the page is only looked at.
     """
+    settings_url = _settings_url(links, right.username)
     with context.database.begin() as connection:
         person = directory.person(connection, right.username) or Person(username=right.username)
         event_types = preferences.event_types(connection)
         if scope is Scope.EVENT_TYPE:
-            _refuse_what_cannot_be_stopped(event_types.get(right.targets[scope]), language=person.locale)
+            _refuse_what_cannot_be_stopped(event_types.get(right.targets[scope]), person.locale, settings_url)
         if stop is not None:
             _put(connection, right, scope, stop=stop)
         chosen = preferences.config(connection, right.username)
@@ -107,7 +108,7 @@ def _page(
         "others": [one for other, one in found.items() if one and other is not scope],
         "all_off": not chosen.enabled,
         "changed": stop is not None,
-        "settings_url": _settings_url(links, right.username),
+        "settings_url": settings_url,
     }
     return context.pages.render("unsubscribe", facts, language=person.locale)
 
@@ -117,11 +118,11 @@ def _settings_url(links: SignedLinks, username: str) -> str:
     return f"../preferences/{links.preferences(username).rpartition('/')[2]}"
 
 
-def _refuse_what_cannot_be_stopped(event_type: EventType | None, *, language: str | None) -> None:
+def _refuse_what_cannot_be_stopped(event_type: EventType | None, language: str | None, settings_url: str) -> None:
     if event_type is None:
-        raise Refusal(HTTPStatus.NOT_FOUND, NO_MORE, language=language)
+        raise Refusal(HTTPStatus.NOT_FOUND, NO_MORE, language=language, settings_url=settings_url)
     if event_type.system_required:
-        raise Refusal(HTTPStatus.CONFLICT, REQUIRED, language=language)
+        raise Refusal(HTTPStatus.CONFLICT, REQUIRED, language=language, settings_url=settings_url)
 
 
 def _put(connection: Connection, right: Unsubscribe, scope: Scope, *, stop: bool) -> None:

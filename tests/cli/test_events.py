@@ -56,8 +56,7 @@ def test_once_the_directory_knows_the_change_list_a_retry_reaches_its_people(
     notify: Notify, harness: WorkerHarness
 ) -> None:
     # Another event about it would have to wait until this one was done.
-    with harness.database.begin() as connection:
-        directory.put_change_list(connection, ChangeList(link="CL-9", author="bob"))
+    assert notify("cls", "put", "CL-9", "--author", "bob").code == 0
     harness.fan_out()
     assert harness.jobs("m1") == []
 
@@ -98,7 +97,7 @@ def test_the_doctor_names_an_event_that_waits_and_its_change_list(well: Notify, 
 
     finding = findings()["change lists"]
     assert "m1 for CL-9" in finding["found"]
-    assert "/api/v1/cls/CL-9" in finding["fix"]
+    assert "notify cls put CL-9" in finding["fix"]
 
     with harness.database.begin() as connection:
         directory.put_change_list(connection, ChangeList(link="CL-9", author="bob"))

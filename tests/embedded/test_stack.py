@@ -18,10 +18,11 @@ import redis
 from sqlalchemy import make_url
 
 from notify import forges_file
+from notify.embedded.completion import as_string
 from notify.embedded.data_folder import AlreadyRunning, DataFolderBusy, locked, running
 from notify.embedded.forge.server import FORGE
 from notify.embedded.ports import LOOPBACK, listen
-from notify.embedded.stack import Stack, stack_settings
+from notify.embedded.stack import OldDataFolder, Stack, stack_settings
 from notify.settings import Settings
 from tests.support.supervisor import REAL, WATCHED, WEB, WITHOUT_WEB, Supervisor, supervised
 from tests.support.wait import until
@@ -132,6 +133,22 @@ def test_data_and_secrets_survive_a_restart(data_dir: Path) -> None:
         after = second.stack.settings
         assert people(after["database_url"]) == ["dana"]
         assert (after["secret_keys"], after["jwt_secret"]) == (before["secret_keys"], before["jwt_secret"])
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["UPDATE notify.alembic_version SET version_num = 'old'", "ALTER TABLE notify.people DROP COLUMN locale"],
+    ids=["unknown migration", "other migrations of the same names"],
+)
+def test_a_data_folder_of_an_earlier_version_is_named(data_dir: Path, statement: str) -> None:
+    with (
+        stack_settings(settings(data_dir)) as completed,
+        psycopg.connect(as_string(completed.database_url)) as connection,
+    ):
+        connection.execute(statement)
+    with pytest.raises(OldDataFolder) as refused, stack_settings(settings(data_dir)):
+        pass
+    assert refused.value.facts == {"folder": str(data_dir)}
 
 
 def test_files_with_secrets_are_readable_by_their_owner_only(supervisor: Supervisor) -> None:

@@ -238,6 +238,8 @@ def test_required_emails_cannot_be_stopped_and_the_page_says_so(
 
     assert answer.status_code == 409
     assert "required" in answer.text
+    [settings] = findall(r'href="(\.\./preferences/[^"]+)"', answer.text)
+    assert api.get(str(answer.request.url.join(settings))).status_code == 200
     assert choices(database) == NO_PREFERENCES
 
 

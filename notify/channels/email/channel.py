@@ -151,7 +151,6 @@ class EmailChannel:
             composed = self._composer.compose(email.facts, date=self._now())
             content = self._sign(composed.content) if self._sign else composed.content
         except TemplateFailure as error:
-            _log_bug(error, Phase.RENDER)
             return replies.unsendable(reason="template_error", text=str(error))
         except UnsafeHeader as error:
             return replies.unsendable(reason="unsafe_header", text=str(error))

@@ -1,6 +1,7 @@
 """Delivery: whether there are workers, whether emails leave in time, and why they die."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from shlex import quote
 from types import MappingProxyType
 
 from notify.cli.checks import Finding
@@ -25,7 +26,7 @@ FIXES: Mapping[str, str] = MappingProxyType(
         POISON: "see in the workers' log how they ended, and look at the event's comment",
         "template_error": "correct the template (notify preview)",
         INTERNAL_ERROR: "report the trace in the workers' log",
-        UNKNOWN_TOPIC: "PUT /api/v1/cls/{link} with author or reviewers",
+        UNKNOWN_TOPIC: "notify cls put LINK --author NAME --reviewer NAME",
         UNKNOWN_TYPE: "notify migrate, if the event type is new",
     }
 )
@@ -49,7 +50,8 @@ def unknown_change_lists(deployment: Deployment) -> Sequence[Finding]:
     named = ", ".join(f"{one.key} for {one.topic}" for one in waiting[:NAMED])
     more = " and more" if len(waiting) > NAMED else ""
     found = f"the directory does not know a change list: event {named}{more} waits"
-    fix = f"PUT /api/v1/cls/{waiting[0].topic} with author or reviewers; notify events retry --reason {UNKNOWN_TOPIC}"
+    put = f"notify cls put {quote(waiting[0].topic)} --author NAME --reviewer NAME"
+    fix = f"{put}; notify events retry --reason {UNKNOWN_TOPIC}"
     return [Finding(about, False, found, why, fix)]
 
 

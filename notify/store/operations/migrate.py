@@ -11,13 +11,16 @@ from sqlalchemy.exc import ProgrammingError
 
 from notify.domain.errors import NotifyError
 from notify.resources import folder
-from notify.store.database import NOT_PRIVILEGED, message_of
-from notify.store.tables import SCHEMA
+from notify.store.database import NOT_PRIVILEGED, Database, message_of
+from notify.store.tables import SCHEMA, metadata
 
 ENCODING = "UTF8"
 
 _ENCODING = text("SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database()")
 _SCHEMA = text("SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = :schema")
+_COLUMNS = text(f"""
+    SELECT table_name || '.' || column_name FROM information_schema.columns WHERE table_schema = '{SCHEMA}'
+""")
 _ROLE = text("""
     SELECT current_user AS role, current_database() AS database,
         has_database_privilege(current_database(), 'CREATE') AS may_create
@@ -54,6 +57,17 @@ def head() -> str:
 def current(connection: Connection) -> str | None:
     """The database's revision; None: never migrated."""
     return MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA}).get_current_revision()
+
+
+def has_every_column(url: str) -> bool:
+    """Whether the schema has all tables and columns of this code; an earlier commit's migrations had the same names."""
+    database = Database(url)
+    try:
+        with database.begin() as connection:
+            there = set(connection.execute(_COLUMNS).scalars())
+    finally:
+        database.close()
+    return all(f"{table.name}.{one.name}" in there for table in metadata.tables.values() for one in table.columns)
 
 
 def encoding(connection: Connection) -> str:
