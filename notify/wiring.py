@@ -396,6 +396,7 @@ def reconciler(
     promise: Promise = no_heartbeat,  # noqa: ARG001 - its lease is renewed
 ) -> Reconciler:
     """The reconciler of one worker process."""
+    from notify.sources.failing import FailureWatch
     from notify.sources.reconciler import Reconciler, Sweeps
 
     every = timedelta(seconds=settings.reconcile_seconds)
@@ -410,7 +411,8 @@ def reconciler(
         checkpoint=checkpoint(),
     )
     batch = _batch_stage(settings, database, sweeps, doorbell=doorbell, worker=worker, batch=1)
-    return Reconciler(sweeps, batch, database, known, every=every)
+    watch = FailureWatch(database, list(known.by_name), every=every, doorbell=doorbell)
+    return Reconciler(sweeps, batch, database, known, watch=watch, every=every)
 
 
 @dataclass(frozen=True, slots=True)

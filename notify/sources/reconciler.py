@@ -24,6 +24,7 @@ from notify.domain.forge import Repository
 from notify.domain.forge_answers import ForgeFault, RateLimited
 from notify.domain.ports import Doorbell
 from notify.domain.stages import FAN_OUT, RECONCILE
+from notify.sources.failing import FailureWatch
 from notify.sources.sweep import Sweep, SweepLease, SweepStopped
 from notify.store.database import UNAVAILABLE, Database
 from notify.store.forges import repositories
@@ -149,18 +150,27 @@ class Reconciler:
     name = RECONCILE
 
     def __init__(
-        self, sweeps: Sweeps, batch: BatchStage, database: Database, forges: Forges, *, every: timedelta
+        self,
+        sweeps: Sweeps,
+        batch: BatchStage,
+        database: Database,
+        forges: Forges,
+        *,
+        watch: FailureWatch,
+        every: timedelta,
     ) -> None:
         self._sweeps = sweeps
         self._batch = batch
         self._database = database
         self._forges = forges
+        self._watch = watch
         self._every = every
 
     def is_due(self) -> bool:
         """Whether a forge is to be listed or a repository to be swept; never without a forge."""
         if not self._forges.by_name:
             return False
+        self._watch.look()
         with self._database.begin() as connection:
             if repositories.is_listing_due(connection, list(self._forges.by_name)):
                 return True

@@ -93,13 +93,19 @@ class ForgeHarness:
 
 @contextmanager
 def forge_harness(
-    database: Database, relay_url: str | None, folder: Path, *, configuration: str = ""
+    database: Database,
+    relay_url: str | None,
+    folder: Path,
+    *,
+    configuration: str = "",
+    changes: Mapping[str, Any] | None = None,
 ) -> Iterator[ForgeHarness]:
     """
     A forge with one repository that has been swept once, and four people.
 
     Args:
         configuration: TOML, after what the forge says of itself.
+        changes: Settings that differ from the usual ones; null: none.
     """
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
@@ -107,7 +113,7 @@ def forge_harness(
         clock = ForgeClock()
         with forging(folder / "forge", webhook_url=url, now=clock) as forge:
             forge.configuration.write_text(forge.configuration.read_text() + configuration)
-            worker = WorkerHarness(database, relay_url, {"forges_file": forge.configuration})
+            worker = WorkerHarness(database, relay_url, {"forges_file": forge.configuration, **(changes or {})})
             with database.begin() as connection:
                 for name in PEOPLE:
                     directory.put_person(connection, Person(username=name, email=f"{name}@example.com"))

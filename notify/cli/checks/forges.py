@@ -11,11 +11,11 @@ from notify.cli.output import duration
 from notify.domain.errors import InvalidSettings
 from notify.domain.forge_answers import ForgeFault
 from notify.domain.outcomes import DeliveryStatus
+from notify.sources.failing import LATE_INTERVALS
 from notify.store.forges import deliveries, identities, repositories
 from notify.work.forges import Forge
 
 NAMED = 3
-LATE_SWEEPS = 3
 NEEDED: Mapping[str, str] = MappingProxyType({"contents": "read", "metadata": "read", "pull_requests": "read"})
 ENOUGH = ("read", "write", "admin")
 OFFLINE = "Webhooks are taken, but what they leave out is not known, and lost ones are not caught up with."
@@ -66,7 +66,7 @@ def _forge(forge: Forge) -> Iterator[Finding]:
 
 
 def _repositories(deployment: Deployment) -> Iterator[Finding]:
-    late = timedelta(seconds=deployment.settings.reconcile_seconds) * LATE_SWEEPS
+    late = timedelta(seconds=deployment.settings.reconcile_seconds) * LATE_INTERVALS
     with deployment.database.begin() as connection:
         views = [one for one in repositories.views(connection) if not one.gone]
     wrong = [f"{one.full_name} ({one.fault})" for one in views if one.fault]

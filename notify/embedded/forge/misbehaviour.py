@@ -32,6 +32,11 @@ class Misbehaviour:
         self.given.clear()
         self._of_path.append((path, [skip, times], answer))
 
+    def end(self) -> None:
+        """Give the right answers again."""
+        self.instead.clear()
+        self._of_path.clear()
+
     def answer(self, path: str) -> Answer | None:
         """What is to be answered to this call instead of the right answer."""
         for part, left, answer in self._of_path:

@@ -53,6 +53,10 @@ class Rest:
         """Give this answer to calls whose path contains *path*: so many of them, after the first *skip*."""
         self._misbehaviour.only(path, answer=answer, skip=skip, times=times)
 
+    def behave(self) -> None:
+        """Give the right answers again."""
+        self._misbehaviour.end()
+
     def expire_tokens(self) -> None:
         """Refuse every token of an installation that was issued so far."""
         self._tokens.expire()

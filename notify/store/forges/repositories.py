@@ -115,6 +115,7 @@ _LISTING_DUE = """
 _LIST_NOW = "UPDATE notify.forges SET listed_from = now() WHERE name = %(name)s"
 _LISTED = """
     UPDATE notify.forges SET fault = left(%(fault)s, 250),
+        fault_at = CASE WHEN %(fault)s::text IS NOT NULL THEN coalesce(fault_at, now()) END,
         listed_at = CASE WHEN %(fault)s::text IS NULL THEN now() ELSE listed_at END
     WHERE name = %(name)s"""
 _PAUSE = """
