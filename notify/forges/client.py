@@ -269,6 +269,29 @@ class ForgeClient:
         assert reply is not None, "no etag was given"  # noqa: S101 - for the type checker
         return self.read(reply)
 
+    def send(self, method: str, path: str, scope: Scope, *, content: Mapping[str, Any] | None = None) -> Reply:
+        """
+        The answer to a call that changes something.
+
+        Raises:
+            ForgeFault: It is not a good one, or there was none.
+        """
+        reply, meaning = self.ask(method, path, scope, content=content)
+        if isinstance(meaning, Applied):
+            return reply
+        raise self.connection.fault_of(reply, meaning)
+
+    def delete(self, path: str, scope: Scope) -> None:
+        """
+        Delete what is there; what is gone already is as good.
+
+        Raises:
+            ForgeFault: It may still be there.
+        """
+        reply, meaning = self.ask("DELETE", path, scope)
+        if not isinstance(meaning, Applied) and reply.status not in answers.ABSENT:
+            raise self.connection.fault_of(reply, meaning)
+
     def ask(
         self,
         method: str,

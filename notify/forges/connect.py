@@ -1,10 +1,11 @@
-"""A forge's reader and parser from its settings."""
+"""A forge's parser, reader and writer from its settings."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import monotonic
 from typing import assert_never
 
-from notify.domain.forge_ports import ForgeReader, WebhookParser
+from notify.domain.forge_ports import ForgeReader, StatusWriter, WebhookParser
 from notify.domain.forge_settings import ForgeKind, ForgeSettings
 from notify.forges.gitea_webhooks import GiteaParser
 from notify.forges.github_webhooks import GitHubParser
@@ -20,9 +21,17 @@ def parser(settings: ForgeSettings) -> WebhookParser:
             assert_never(settings.kind)
 
 
-def reader(settings: ForgeSettings, *, clock: Callable[[], float] = monotonic) -> ForgeReader:
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """What reads a forge and what writes on it, over the same connections and with the same tokens."""
+
+    reader: ForgeReader
+    writer: StatusWriter
+
+
+def connected(settings: ForgeSettings, *, clock: Callable[[], float] = monotonic) -> Connected:
     """
-    Connects at its first call, so it may be made before a process forks.
+    Connects at its first call, so it may be made before a process forks. Closing the reader closes both.
 
     Args:
         clock: Monotonic seconds, for how long tokens are kept.
@@ -34,7 +43,9 @@ def reader(settings: ForgeSettings, *, clock: Callable[[], float] = monotonic) -
     from notify.forges.app_auth import AppCredentials  # noqa: PLC0415
     from notify.forges.client import Connection, FixedToken, ForgeClient  # noqa: PLC0415
     from notify.forges.gitea import GiteaReader  # noqa: PLC0415
+    from notify.forges.gitea_statuses import GiteaStatusWriter  # noqa: PLC0415
     from notify.forges.github import GitHubReader  # noqa: PLC0415
+    from notify.forges.github_statuses import GitHubStatusWriter  # noqa: PLC0415
 
     connection = Connection(settings)
     if settings.app_id is not None:
@@ -43,8 +54,13 @@ def reader(settings: ForgeSettings, *, clock: Callable[[], float] = monotonic) -
         client = ForgeClient(connection, FixedToken(settings.token.value if settings.token else ""))
     match settings.kind:
         case ForgeKind.GITHUB:
-            return GitHubReader(settings, client)
+            return Connected(GitHubReader(settings, client), GitHubStatusWriter(settings, client))
         case ForgeKind.GITEA:
-            return GiteaReader(settings, client)
+            return Connected(GiteaReader(settings, client), GiteaStatusWriter(settings, client))
         case _:
             assert_never(settings.kind)
+
+
+def reader(settings: ForgeSettings, *, clock: Callable[[], float] = monotonic) -> ForgeReader:
+    """For a process that writes nothing on the forge."""
+    return connected(settings, clock=clock).reader

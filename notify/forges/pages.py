@@ -28,11 +28,16 @@ class Pages:
 
     def one(self, path: str, scope: Scope, read: Callable[[Fields], T]) -> T:
         """What *read* makes of the one object at this address."""
-        found = self.client.json(path, scope)
+        reply = self.client.get(path, scope)
+        assert reply is not None, "no etag was given"  # noqa: S101 - for the type checker
+        return self.read(reply, read)
+
+    def read(self, reply: Reply, read: Callable[[Fields], T]) -> T:
+        """What *read* makes of the one object in a good answer."""
         try:
-            return read(Fields(found))
+            return read(Fields(self.client.read(reply)))
         except Misfit as misfit:
-            raise self._garbled(path, misfit) from None
+            raise self._garbled(reply, misfit) from None
 
     def array(
         self, path: str, scope: Scope, read: Callable[[Fields], T], *, params: Mapping[str, str] | None = None
@@ -108,13 +113,13 @@ class Pages:
             try:
                 one = read(Fields(value))
             except Misfit as misfit:
-                raise self._garbled(reply.url, misfit) from None
+                raise self._garbled(reply, misfit) from None
             if one is not None:
                 yield one
 
-    def _garbled(self, url: str, misfit: Misfit) -> ForgeFault:
+    def _garbled(self, reply: Reply, misfit: Misfit) -> ForgeFault:
         """A good answer that has not the shape which its forge documents."""
-        return self.client.connection.fault("GET", url, None, Unavailable(reason="garbled", words=str(misfit)))
+        return self.client.connection.fault_of(reply, Unavailable(reason="garbled", words=str(misfit)))
 
 
 def _all_seen(reply: Reply, seen: int) -> bool:

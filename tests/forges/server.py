@@ -10,11 +10,11 @@ from threading import Event, Lock, Thread
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
-from notify.domain.forge_ports import ForgeReader
+from notify.domain.forge_ports import ForgeReader, StatusWriter
 from notify.domain.forge_settings import ForgeKind
 from notify.forges.client import Connection
-from notify.forges.connect import reader
-from tests.forges.shapes import settings
+from notify.forges.connect import connected, reader
+from tests.forges.shapes import app_key, settings
 
 PATIENCE = 30.0
 
@@ -26,6 +26,10 @@ class Asked:
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
 
     @property
     def token(self) -> str:
@@ -90,6 +94,19 @@ class ForgeServer:
         self.opened.append(made := reader(settings(kind, api_url=self.url, **more)))
         return made
 
+    def writer(self, kind: ForgeKind = ForgeKind.GITHUB, /, **more: Any) -> StatusWriter:
+        """A writer on it, closed at the end."""
+        made = connected(settings(kind, api_url=self.url, **more))
+        self.opened.append(made.reader)
+        return made.writer
+
+    def app_writer(self, full_name: str, *, app_id: int = 12345) -> StatusWriter:
+        """A writer of an app that is installed on the repository."""
+        self.says(f"/repos/{full_name}/installation", {"id": 7})
+        token = {"token": "ghs_7", "expires_at": "2100-01-01T00:00:00Z"}
+        self.says("/app/installations/7/access_tokens", Answer(token, 201))
+        return self.writer(token=None, app_id=app_id, private_key=app_key())
+
     def says(self, path: str, *answers: Any) -> None:
         """Answers in their turn, the last one for ever; what is no ``Answer`` is JSON with status 200."""
         left = [one if isinstance(one, Answer) else Answer(one) for one in answers]
@@ -148,7 +165,7 @@ def _handler(forge: ForgeServer) -> type[BaseHTTPRequestHandler]:
                 forge.go_on.wait(PATIENCE)
             self.wfile.write(content)
 
-        do_GET = do_POST = do_PATCH = answer  # noqa: N815 - the base class calls them so
+        do_GET = do_POST = do_PATCH = do_DELETE = answer  # noqa: N815 - the base class calls them so
 
         def log_message(self, *_: object) -> None:
             pass

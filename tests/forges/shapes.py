@@ -2,13 +2,24 @@
 
 import json
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from notify.domain.forge_settings import ForgeKind, ForgeSettings, Secret
 
 GITHUB: dict[str, Any] = json.loads((Path(__file__).parent / "payloads/github.json").read_text(encoding="utf-8"))
 GITEA: dict[str, Any] = json.loads((Path(__file__).parent / "payloads/gitea.json").read_text(encoding="utf-8"))
+
+
+@cache
+def app_key() -> Secret:
+    """A private key; to make one takes a while."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return Secret("env:PEM", key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())
 
 
 def changed(given: dict[str, Any], **changes: Any) -> dict[str, Any]:
