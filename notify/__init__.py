@@ -1,7 +1,7 @@
 """
 A durable notification outbox for code review: one event in, one email for each person out.
 
-An application only needs ``emit``::
+An application needs ``emit``, and ``publish`` if it shows statuses on commits::
 
     with Session(engine) as session:
         session.add(comment)
@@ -12,17 +12,20 @@ An application only needs ``emit``::
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from notify.domain.errors import MalformedEvent, NotifyError, UnsupportedConnection
+from notify.domain.errors import MalformedEvent, MalformedStatus, NotifyError, UnsupportedConnection
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session, scoped_session
 
     from notify.domain.ports import Doorbell
+    from notify.domain.statuses import Status
     from notify.intake.schema import EventIn
+    from notify.statuses.schema import StatusIn
     from notify.store.database import Caller
     from notify.store.outbox.events import Receipt
+    from notify.store.statuses.publishing import PublishReceipt
 
-__all__ = ["MalformedEvent", "NotifyError", "UnsupportedConnection", "emit"]
+__all__ = ["MalformedEvent", "MalformedStatus", "NotifyError", "UnsupportedConnection", "emit", "publish"]
 
 
 def emit(
@@ -60,5 +63,40 @@ def emit(
     caller = session_or_connection() if is_scoped(session_or_connection) else session_or_connection
     (receipt,) = receive(caller, [parse(event)], traceparent=current_traceparent())
     if not receipt.duplicate:
-        after_commit(caller, lambda: bell.ring(FAN_OUT))
+        after_commit(caller, lambda: bell.ring(FAN_OUT), name=FAN_OUT)
+    return receipt
+
+
+def publish(
+    session_or_connection: "Caller | scoped_session[Session]",
+    status: "Status | StatusIn | Mapping[str, Any]",
+    *,
+    doorbell: "Doorbell | None" = None,
+) -> "PublishReceipt":
+    """
+    Store what is to be shown on a commit, in the caller's transaction; it replaces what was wanted there before.
+
+    The receipt names the target, which is one row for each context of a commit, and the version that this status has
+    become. Workers are notified after the commit, in the background, and show the newest version.
+
+    Args:
+        session_or_connection: As in ``emit``. Until its transaction ends, others that publish to this target wait.
+        status: A ``Status``, or the fields of ``PUT /api/v1/statuses``.
+        doorbell: As in ``emit``.
+
+    Raises:
+        MalformedStatus: Names the wrong field and why; nothing was stored.
+        UnsupportedConnection: The first argument is something else.
+    """
+    from notify.domain.stages import STATUSES
+    from notify.intake.after_commit import after_commit
+    from notify.statuses.publish import publish as store
+    from notify.statuses.schema import parse
+    from notify.store.database import is_scoped
+    from notify.wiring import process_doorbell
+
+    bell = doorbell or process_doorbell()
+    caller = session_or_connection() if is_scoped(session_or_connection) else session_or_connection
+    (receipt,) = store(caller, [parse(status)])
+    after_commit(caller, lambda: bell.ring(STATUSES), name=STATUSES)
     return receipt

@@ -23,6 +23,10 @@ INBOX_COMMITTED = "inbox.committed"
 RECONCILE_CLAIMED = "reconcile.claimed"
 RECONCILE_READ = "reconcile.read"
 RECONCILE_WRITTEN = "reconcile.written"
+STATUSES_CLAIMED = "statuses.claimed"
+STATUSES_ANSWERED = "statuses.answered"
+STATUSES_WRITTEN = "statuses.written"
+STATUSES_COMMITTED = "statuses.committed"
 OF_EMAILS = (
     FAN_OUT_CLAIMED,
     FAN_OUT_WRITTEN,
@@ -42,6 +46,10 @@ NAMES = (
     RECONCILE_CLAIMED,
     RECONCILE_READ,
     RECONCILE_WRITTEN,
+    STATUSES_CLAIMED,
+    STATUSES_ANSWERED,
+    STATUSES_WRITTEN,
+    STATUSES_COMMITTED,
 )
 
 Checkpoint = Callable[[str], None]

@@ -22,15 +22,15 @@ class NotifyError(Exception):
         return f"{message} ({details})" if details else message
 
 
-class MalformedEvent(NotifyError):
-    """The event is not well-formed and was refused; nothing of it was stored."""
+class Malformed(NotifyError):
+    """What was handed in is not well-formed and was refused; nothing of it was stored."""
 
     def __init__(self, *, field: str, reason: str, index: int | None = None) -> None:
         """
         Args:
             field: Dotted path of the wrong field, such as ``cl.link``.
             reason: What is wrong and what was expected.
-            index: Position of the event in its batch, from 0; None outside a batch.
+            index: Position in its batch, from 0; None outside a batch.
         """
         where = {} if index is None else {"index": index}
         super().__init__(**where, field=field, reason=reason)
@@ -41,8 +41,16 @@ class MalformedEvent(NotifyError):
         return partial(type(self), field=self.field, reason=self.reason, index=self.index), ()
 
 
+class MalformedEvent(Malformed):
+    """The event is not well-formed and was refused; nothing of it was stored."""
+
+
+class MalformedStatus(Malformed):
+    """The status is not well-formed and was refused; nothing of it was stored."""
+
+
 class UnsupportedConnection(NotifyError):
-    """Events are emitted on a SQLAlchemy Session or Connection, or on a psycopg Connection."""
+    """Events and statuses are stored on a SQLAlchemy Session or Connection, or on a psycopg Connection."""
 
 
 class RelayUnavailable(NotifyError):

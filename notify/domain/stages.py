@@ -4,6 +4,7 @@ FAN_OUT = "fan_out"
 DELIVER = "deliver"
 INBOX = "inbox"
 RECONCILE = "reconcile"
+STATUSES = "statuses"
 
 
 def queue(stage: str) -> str:

@@ -22,7 +22,7 @@ FINISHED = {TransactionStatus.IDLE, TransactionStatus.UNKNOWN}
 Callback = Callable[[], None]
 
 _lock = Lock()
-_awaited: WeakKeyDictionary[Caller, Callback] = WeakKeyDictionary()
+_awaited: WeakKeyDictionary[Caller, dict[str, Callback]] = WeakKeyDictionary()
 # A listener cannot be removed while it is being called, so each caller keeps its listener.
 _listened_to: WeakSet[Caller] = WeakSet()
 
@@ -35,16 +35,16 @@ class DriverConnection(Protocol):
         ...
 
 
-def after_commit(caller: Caller, callback: Callback) -> None:
+def after_commit(caller: Caller, callback: Callback, *, name: str = "") -> None:
     """
-    Call *callback* once when the caller's transaction is over, however often this is called during it.
+    Call *callback* once when the caller's transaction is over, however often this is called with *name* during it.
 
     It may also be called after a rollback, and is not called after a transaction of more than a minute: good enough
     for doorbells, not for data.
     """
     with _lock:
         awaited, listened_to = caller in _awaited, caller in _listened_to
-        _awaited.setdefault(caller, callback)
+        _awaited.setdefault(caller, {}).setdefault(name, callback)
         _listened_to.add(caller)
     if is_session(caller):
         if not listened_to:
@@ -60,8 +60,8 @@ def after_commit(caller: Caller, callback: Callback) -> None:
 
 def _call(caller: Caller) -> None:
     with _lock:
-        callback = _awaited.pop(caller, None)
-    if callback:
+        callbacks = _awaited.pop(caller, {})
+    for callback in callbacks.values():
         callback()
 
 

@@ -38,6 +38,7 @@ from notify.store.tables.people import (
     user_notification_preferences,
     user_notification_settings,
 )
+from notify.store.tables.statuses import commit_statuses, status_attempts
 from tests.support import rows
 
 TOO_LONG = "é" * 513
@@ -100,6 +101,25 @@ def branch(connection: Connection, **columns: Any) -> None:
     connection.execute(insert(forge_branches).values(**{**valid, **columns}))
 
 
+def status_of(connection: Connection, **columns: Any) -> int:
+    valid: dict[str, Any] = {
+        "forge": "github",
+        "repository": "acme/app",
+        "sha": "a" * 40,
+        "context": "ci",
+        "kind": "status",
+        "state": "success",
+        "wanted_version": 2,
+    }
+    statement = insert(commit_statuses).values(**{**valid, **columns}).returning(commit_statuses.c.id)
+    return int(connection.execute(statement).scalar_one())
+
+
+def status_attempt(connection: Connection, **columns: Any) -> None:
+    valid = {"status_id": status_of(connection), "attempt": 1, "version": 1, "outcome": "retry: server_error"}
+    connection.execute(insert(status_attempts).values(**{**valid, **columns}))
+
+
 ADD: dict[Table, Add] = {
     webhook_deliveries: adds(
         webhook_deliveries, forge="github", delivery_id="1", event="ping", body=b"{}", content_type="application/json"
@@ -110,6 +130,8 @@ ADD: dict[Table, Add] = {
     forge_reviewers: reviewer,
     forge_branches: branch,
     unmapped_logins: adds(unmapped_logins, forge="github", login="mallory", missed=1, last_event_key="k"),
+    commit_statuses: status_of,
+    status_attempts: status_attempt,
     work_items: adds(work_items, stage="toy", id=1, lane=1),
     events: rows.event,
     email_jobs: rows.job,
@@ -213,6 +235,26 @@ IMPOSSIBLE: list[tuple[Table, str, dict[str, Any]]] = [
     (forge_reviewers, "verdict", {"verdict": "maybe"}),
     (forge_branches, "state", {"state": "bent"}),
     (unmapped_logins, "missed", {"missed": 0}),
+    (commit_statuses, "kind", {"kind": "comment"}),
+    (commit_statuses, "state", {"state": "done"}),
+    (commit_statuses, "status", {"status": "lost", "finished_at": func.now()}),
+    (commit_statuses, "finished_when_final", {"status": "cancelled", "outcome_reason": "by_hand"}),
+    (commit_statuses, "finished_when_final", {"finished_at": func.now()}),
+    (commit_statuses, "reasoned", {"status": "skipped", "finished_at": func.now()}),
+    (commit_statuses, "applied_what_is_wanted", {"status": "applied", "finished_at": func.now()}),
+    (commit_statuses, "versions", {"wanted_version": 0}),
+    (commit_statuses, "versions", {"applied_version": 3, "applied_at": func.now(), "applied_state": "success"}),
+    (commit_statuses, "applied", {"applied_version": 1, "applied_at": func.now()}),
+    (commit_statuses, "applied", {"applied_version": 1}),
+    (commit_statuses, "applied", {"applied_at": func.now(), "applied_state": "success"}),
+    (commit_statuses, "output", {"output": {}}),
+    (commit_statuses, "outcome_reason", {"outcome_reason": TOO_LONG}),
+    (commit_statuses, "last_error", {"last_error": TOO_LONG}),
+    (commit_statuses, "counts", {"replaced": -1}),
+    (commit_statuses, "counts", {"attempts": -1}),
+    (status_attempts, "text", {"text": TOO_LONG}),
+    (status_attempts, "request", {"request": TOO_LONG}),
+    (status_attempts, "took_ms", {"took_ms": -1}),
     (api_tokens, "scopes", {"scopes": ["ops", "root"]}),
 ]
 

@@ -1,0 +1,1 @@
+"""SQL of statuses: published, applied, listed, retried and cancelled by hand."""
