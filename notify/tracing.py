@@ -1,5 +1,5 @@
 """
-OpenTelemetry spans, if its SDK is installed (extra ``otel``) and set up by whoever starts the process.
+OpenTelemetry spans, if its SDK is installed (extra ``otel``) and the process was started with it set up.
 
 *Decided*: a span is created when its work is over, so that nothing has to be carried along until then.
 *Rejected*: setting up the SDK here. ``opentelemetry-instrument`` or the application does that, from ``OTEL_*``.

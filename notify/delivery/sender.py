@@ -243,6 +243,7 @@ class Sender:
                 return
 
     async def _suspect(self, refusal: Retry, email: EmailAttempt) -> None:
+        """Report a refusal that may be about us; stop if it opened the breaker."""
         if await self._route.breaker.report_suspect(refusal, recipient=email.facts.to_email):
             self.stop_for_breaker()
 

@@ -30,7 +30,7 @@ def create_app(mailbox: Mailbox) -> FastAPI:
     The inbox over this mailbox.
 
     Anybody can write an email. The inbox's own pages escape its words; its HTML is shown in a sandboxed frame,
-    and is served under a policy that forbids the same for whoever opens it alone.
+    and its policy forbids the same when it is opened by itself.
     """
     app = FastAPI(title="notify inbox", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.mailbox = mailbox

@@ -309,8 +309,8 @@ def _started(data_dir: Path) -> RunningStack:
 @contextmanager
 def _signals(stopping: Event) -> Iterator[None]:
     """Have SIGINT, SIGTERM and SIGHUP set *stopping* and do nothing else. ``nohup`` is respected."""
-    asking = [SIGINT, SIGTERM] if getsignal(SIGHUP) is SIG_IGN else [SIGINT, SIGTERM, SIGHUP]
-    before = {number: signal(number, lambda *_: stopping.set()) for number in asking}
+    stopping_signals = [SIGINT, SIGTERM] if getsignal(SIGHUP) is SIG_IGN else [SIGINT, SIGTERM, SIGHUP]
+    before = {number: signal(number, lambda *_: stopping.set()) for number in stopping_signals}
     try:
         yield
     finally:

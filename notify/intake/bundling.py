@@ -34,11 +34,12 @@ def write(connection: Connection, rows: Sequence[NewNotification], *, known: Kno
     deferrals = _deferrals(connection, [row for row in told if row.lane != Lane.URGENT], known)
     bundled: dict[tuple[int, str], BundleCandidate] = {}
     for row in told:
-        stated, deferral = known.event_types[row.event_type].bundle_within, deferrals.get(row.name)
-        own = (NEVER if row.lane == Lane.URGENT else window) if stated is None else stated
-        if deferral or own:
+        of_type, deferral = known.event_types[row.event_type].bundle_within, deferrals.get(row.name)
+        default = NEVER if row.lane == Lane.URGENT else window
+        within = default if of_type is None else of_type
+        if deferral or within:
             key = BundleKey(row.username, until=deferral.until) if deferral else BundleKey(row.username, row.topic)
-            bundled[row.name] = BundleCandidate(key, row.message_id or "", own)
+            bundled[row.name] = BundleCandidate(key, row.message_id or "", within)
     if not bundled:
         return notifications.write(connection, rows)
     locked = bundles.lock(connection, {one.key for one in bundled.values()})

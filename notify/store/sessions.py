@@ -6,7 +6,7 @@ Decided: a direct session is configured once, by one statement when it is opened
 Decided: a pooler is recognised by the backend process id. It invents one, so that the id sent at connect differs from
     the server's.
 Rejected: the startup packet's ``options``. PgBouncer refuses them, or is configured to ignore them.
-Rejected: overriding ``default_transaction_read_only``. Whoever sets it wants no writes; we treat it as an outage.
+Rejected: overriding ``default_transaction_read_only``. It says that nobody may write; we treat it as an outage.
 """
 
 import re

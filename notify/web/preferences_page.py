@@ -206,7 +206,7 @@ def _titled(
 
 
 def _by_category(
-    event_types: Iterable[EventType], choices: Preferences, posted: Form | None
+    event_types: Iterable[EventType], stored: Preferences, posted: Form | None
 ) -> list[tuple[str, list[dict[str, Any]]]]:
     found = defaultdict(list)
     for one in sorted(event_types, key=lambda one: (one.category, one.code)):
@@ -215,7 +215,7 @@ def _by_category(
             "description": one.description,
             "required": one.system_required,
             "enabled": _is_checked(
-                posted, "type", one.code, stored=one.is_on(choices.preferences.get(one.code))
+                posted, "type", one.code, stored=one.is_on(stored.preferences.get(one.code))
             ),
         })  # fmt: skip
     return list(found.items())

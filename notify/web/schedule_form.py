@@ -1,4 +1,4 @@
-"""The schedule on the preferences page: what the page shows of it, and what a posted form says about it."""
+"""The schedule on the preferences page: the facts to show, and the settings that a posted form asks for."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -50,7 +50,7 @@ class ScheduleFields:
 
 
 def of_schedule(schedule: Schedule, person: Person) -> ScheduleFields:
-    """The fields as the form shows what is stored."""
+    """The fields that show a stored schedule."""
     hours = schedule.quiet_hours
     start, end = (hours.start, hours.end) if hours else USUAL_NIGHT
     return ScheduleFields(
@@ -61,7 +61,7 @@ def of_schedule(schedule: Schedule, person: Person) -> ScheduleFields:
         quiet_days=frozenset(map(str, hours.days if hours else ())),
         quiet_start=f"{start:%H:%M}",
         quiet_end=f"{end:%H:%M}",
-        paused_until=_wall(schedule, person),
+        paused_until=_pause_end(schedule, person),
     )
 
 
@@ -141,7 +141,7 @@ def settings(typed: ScheduleFields, *, before: Schedule, person: Person) -> tupl
         stated |= quiet_columns(_quiet_hours(days, typed.quiet_start, typed.quiet_end) if days else None)
     except ValueError:
         errors["quiet_hours"] = NO_SUCH_QUIET_HOURS
-    if zone != before.timezone or typed.paused_until != _wall(before, person):
+    if zone != before.timezone or typed.paused_until != _pause_end(before, person):
         try:
             stated["paused_until"] = _paused_until(typed.paused_until, zone or person.timezone)
         except ValueError:
@@ -149,8 +149,8 @@ def settings(typed: ScheduleFields, *, before: Schedule, person: Person) -> tupl
     return stated, errors
 
 
-def _wall(schedule: Schedule, person: Person) -> str:
-    """The end of the pause in the person's time zone; empty: no pause."""
+def _pause_end(schedule: Schedule, person: Person) -> str:
+    """The end of the pause on the person's clock, as the form shows it; empty: no pause."""
     if schedule.paused_until is None:
         return ""
     zone = clock(schedule.timezone or person.timezone).zone
@@ -163,8 +163,8 @@ def _number(stated: str, allowed: range) -> int:
     return int(stated)
 
 
-def _quiet_hours(days: frozenset[int], *walls: str) -> QuietHours:
-    start, end = (datetime.strptime(wall, "%H:%M").time() for wall in walls)  # noqa: DTZ007 - a wall clock's reading
+def _quiet_hours(days: frozenset[int], *times: str) -> QuietHours:
+    start, end = (datetime.strptime(wall, "%H:%M").time() for wall in times)  # noqa: DTZ007 - a wall clock's reading
     if start == end:
         raise ValueError(end)
     return QuietHours(days=days, start=start, end=end)

@@ -61,7 +61,7 @@ class _Worker:
 
 
 # One byte shared by parent and children: the parent sets it on shutdown, so that the children release what they have
-# not started. No lock: a child may be killed while holding it.
+# not started. No lock: a child that has it may be killed.
 _closing = mmap(-1, 1)
 
 

@@ -54,7 +54,7 @@ class Heartbeats:
     """
     When the next heartbeat of each component of each process is due; created before the fork.
 
-    No lock: a child may be killed while holding it. Each instant is written atomically by one process, on the
+    No lock: a child that has it may be killed. Each instant is written atomically by one process, on the
     monotonic clock, which all processes of a machine share.
     """
 

@@ -1,4 +1,4 @@
-"""The state of one worker process besides Celery: stages, sweeper and counts; created after the fork."""
+"""What one worker process has besides Celery: stages, sweeper and counts. Created after the fork."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -28,7 +28,7 @@ from notify.work.forges import ForgeNotAsked
 from notify.work.sweeper import Sweeper
 
 STOP_SECONDS = 10
-# Lets a process finish a little work of its own making before other workers are woken and compete for it.
+# A process finishes a little work that it created itself before others are woken and compete for it.
 HEAD_START_SECONDS = 0.05
 # Shorter than Celery's time limit for a task; the next run continues.
 MAX_PRUNE_TIME = timedelta(minutes=10)
@@ -139,7 +139,7 @@ class Runtime:
         return self._pruning.run()
 
     def redeliver(self) -> dict[str, int | str]:
-        """Ask every forge for webhook deliveries that did not arrive: how many of each, or why it was not asked."""
+        """Ask the forges to repeat deliveries that did not arrive; how many, or why it failed, by forge."""
         forges = wiring.forges(self._settings, self._database)
         asked: dict[str, int | str] = {}
         for name, forge in forges.by_name.items():

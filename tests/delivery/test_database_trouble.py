@@ -74,7 +74,7 @@ def patient(database: Database, line: Proxy, relay: ScriptedRelay) -> Iterator[W
 
 @contextmanager
 def locked(database: Database, table: str = "email_jobs") -> Iterator[Callable[[], None]]:
-    """Block whoever touches this table; the returned function terminates the sessions that were blocked."""
+    """Block every session that touches this table; the returned function terminates the sessions that were blocked."""
 
     def terminate() -> None:
         pid = blocked_session(database)

@@ -1,4 +1,4 @@
-"""Relays and domains get emails at their rates, whoever sends them, and delay nobody else."""
+"""Relays and domains get emails at their rates, over all workers, and other emails are not delayed."""
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor

@@ -20,7 +20,7 @@ PARSERS = {
     "pull_request_comment": parser(settings(ForgeKind.GITEA)),
 }
 MIB = 2**20
-# Alone it is 0.6 s at most; whoever else works on the machine takes its caches.
+# On an idle machine it is 0.6 s at most; other processes evict its data from the caches.
 MOST_SECONDS = 2
 LARGEST = 25 * MIB
 

@@ -157,7 +157,7 @@ class Table:
 
     def record(self, reports: Sequence[Report], worker: UUID, *, now: datetime) -> Counter[str]:
         """
-        Whoever has the lease may report anything; whoever lost it may only report that the email was sent.
+        The worker that has the lease may report anything; one that lost it may only report that the email was sent.
 
         *Sent* is written whatever the row says, and nothing ever overwrites it.
         """

@@ -1,4 +1,4 @@
-"""Rows as a test finds them at its start, whoever may have written them."""
+"""Inserts rows for a test to start from."""
 
 from datetime import timedelta
 from itertools import count

@@ -1,4 +1,4 @@
-"""Whoever can write to the broker may inspect workers; changing one takes a setting."""
+"""A program that can write to the broker may inspect workers; changing one takes a setting."""
 
 from collections.abc import Mapping
 from pathlib import Path

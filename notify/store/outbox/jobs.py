@@ -20,8 +20,8 @@ from notify.store.outbox.notifications import MAX_FAILURES, SKIPPED
 from notify.store.outbox.retry_cancel_replay import Action, of_email
 from notify.store.tables.emails import email_jobs, events, notifications, work_items
 
-# The most jobs that a page without an index reads: about 50 ms.
-SPAN = 100_000
+# A page without an index reads at most this many jobs: about 50 ms.
+MOST_SCANNED = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +186,7 @@ _EVENT = f"""
 
 @dataclass(frozen=True, slots=True)
 class JobPage:
-    """Jobs, newest first; the next page begins below id ``below``, None: this was the last. A page may be empty."""
+    """Jobs, newest first, perhaps none. The next page has ids below ``below``; None: this is the last page."""
 
     jobs: Sequence[JobView]
     below: int | None
@@ -196,14 +196,14 @@ def page(connection: Connection, wanted: JobFilter, *, below: int | None = None,
     """
     The newest *limit* of these jobs with an id below *below*.
 
-    Without an index, a page covers the next ``SPAN`` jobs, however few of them match.
+    Without an index, a page covers the next ``MOST_SCANNED`` jobs, however few of them match.
     """
     if wanted.is_indexed:
         found = matching(connection, wanted, before_id=below, limit=limit + 1)
         return JobPage(found[:limit], found[limit - 1].id if len(found) > limit else None)
     bottom, top = _bounds(connection, wanted)
     top = top if below is None else min(top, below)
-    floor = max(bottom, top - SPAN)
+    floor = max(bottom, top - MOST_SCANNED)
     found = matching(connection, wanted, before_id=top, from_id=floor, limit=limit + 1)
     if len(found) > limit:
         return JobPage(found[:limit], found[limit - 1].id)
@@ -263,7 +263,7 @@ def of_job(connection: Connection, job: JobView) -> list[NotificationView]:
 def history(
     connection: Connection, username: str, *, topic: str | None = None, below: int | None = None, limit: int
 ) -> tuple[Sequence[NotificationView], int | None]:
-    """The newest of a person's notifications below that id, and where the next page begins; None: no more."""
+    """A person's notifications, newest first, and the id below which the next page begins; None: there are no more."""
     about = "" if topic is None else "AND event.topic = %(topic)s"
     older = "" if below is None else "AND note.id < %(below)s"
     statement = (

@@ -40,7 +40,7 @@ class AttemptOutcome:
 
     @property
     def is_sent(self) -> bool:
-        """Whether the relay accepted the email, which stays true whoever has the lease."""
+        """Whether the relay accepted the email, which stays true even if the lease was lost."""
         return self.update.status == JobStatus.SENT
 
     @property

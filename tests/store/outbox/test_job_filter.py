@@ -13,12 +13,12 @@ from notify.store.database import Database
 from notify.store.operations.migrate import upgrade
 from notify.store.outbox import jobs
 from notify.store.outbox.job_filter import JobFilter, first_id_after, first_id_since
-from notify.store.outbox.jobs import SPAN
+from notify.store.outbox.jobs import MOST_SCANNED
 from tests.support import rows
 from tests.support.plans import plan_of, rows_read, tables_scanned
 from tests.support.servers import new_database
 
-MANY = SPAN + 50_000
+MANY = MOST_SCANNED + 50_000
 NEWEST = datetime(2026, 1, 31, tzinfo=UTC)
 LIMIT = 10
 # Ten rows, their entries, and the rest of a page of an index.
@@ -130,9 +130,9 @@ def test_a_filter_without_an_index_searches_a_bounded_number_of_emails_at_a_time
 ) -> None:
     job_filter = JobFilter(queue_id="nowhere")
     first = jobs.page(session, job_filter, limit=LIMIT)
-    assert (first.jobs, first.below) == ([], MANY + 1 - SPAN)
-    look = partial(jobs.matching, session, job_filter, before_id=MANY + 1, from_id=MANY + 1 - SPAN, limit=LIMIT)
-    assert rows_read(plan_of(history, session, look)) <= SPAN + FEW
+    assert (first.jobs, first.below) == ([], MANY + 1 - MOST_SCANNED)
+    look = partial(jobs.matching, session, job_filter, before_id=MANY + 1, from_id=MANY + 1 - MOST_SCANNED, limit=LIMIT)
+    assert rows_read(plan_of(history, session, look)) <= MOST_SCANNED + FEW
 
 
 @pytest.mark.parametrize("n", [1, 100_000, MANY])

@@ -236,7 +236,7 @@ class Conversation(asyncio.Protocol):
         self._writable.set()
 
     def _wake_listener(self) -> None:
-        """Wake whoever waits for data, unless the callback handles it and wants more."""
+        """Wake the task that waits for data, unless the callback handles it and wants more."""
         waiting = self._listener
         if waiting is None or waiting.done():
             return

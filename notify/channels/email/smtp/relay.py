@@ -241,7 +241,7 @@ def _tokens(options: Mapping[str, str]) -> TokenSource | None:
     if "token_command" in given:
         if len(given) > 1:
             _refuse(
-                f"it has token_command and {', '.join(given.keys() - {'token_command'})}; expected one way to a token"
+                f"it has token_command and {', '.join(given.keys() - {'token_command'})}; expected one source of tokens"
             )
         return TokenCommand(_words(given["token_command"]))
     missing = [name for name in ("token_url", "client_id", "client_secret_file") if not given.get(name)]

@@ -106,7 +106,7 @@ class Relay:
                 return
             self.heard_whole.add(self.number)
             if Phase.FINAL_DOT not in {script.refuses, script.drops}:
-                self.taken.add(self.number)  # before the reply: whoever has read it may hang up
+                self.taken.add(self.number)  # before the reply: a client that has read it may hang up
             await self.step(Phase.FINAL_DOT, 250)
 
     async def step(self, step: Phase, code: int) -> bool:
