@@ -25,8 +25,8 @@ def read_entries(files: Iterable[RepositoryFile]) -> list[Entry]:
             log.warning("entry.skipped", path=file.path, because=file.fault)
         elif file.text is not None:
             entry = _read(file)
-            if entry is not None:
-                found.setdefault(entry.slug, entry)
+            if entry is not None and found.setdefault(entry.slug, entry) is not entry:
+                log.warning("entry.skipped", path=file.path, because=f"slug of {found[entry.slug].path}")
     return list(found.values())
 
 

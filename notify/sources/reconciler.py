@@ -70,6 +70,7 @@ class Sweeps:
         self._lease = lease
         self._rng = rng
         self._checkpoint = checkpoint
+        self._entries_known: set[str] = set()
         self.stopping = Event()
 
     def work(self, claims: Sequence[Claim]) -> Mapping[str, int]:
@@ -96,7 +97,14 @@ class Sweeps:
     def _sweep(self, claim: Claim, known: KnownRepository) -> Mapping[str, int]:
         forge = self._forges.by_name[known.forge]
         lease = SweepLease(self._database, claim, lasts=self._lease, stopping=self.stopping)
-        sweep = Sweep(self._database, forge, known, lease=lease, checkpoint=self._checkpoint)
+        sweep = Sweep(
+            self._database,
+            forge,
+            known,
+            lease=lease,
+            entries_known=forge.name in self._entries_known,
+            checkpoint=self._checkpoint,
+        )
         try:
             with self._forges.asking(forge) as reader:
                 sweep.run(reader)
@@ -114,6 +122,8 @@ class Sweeps:
         except Exception as error:
             log.exception("sweep.failed", forge=known.forge, repository=known.id)
             return self._failed(claim, known, f"internal_error: {type(error).__name__}", after=self._every)
+        if sweep.has_read_entries:
+            self._entries_known.add(forge.name)
         self._settle(self._again(claim, after=self._every))
         return {"swept": 1, "unchanged": int(sweep.unchanged), "told": sweep.told}
 

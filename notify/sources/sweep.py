@@ -86,9 +86,13 @@ class Sweep:
     """
     One sweep of one repository.
 
+    Args:
+        entries_known: They were read since this process started with what is configured; pushes bring them up to date.
+
     Attributes:
         unchanged: Nothing has changed on the forge since the last sweep.
         told: How many events were handed in.
+        has_read_entries: The entries of the forge were read.
     """
 
     def __init__(
@@ -98,14 +102,17 @@ class Sweep:
         known: KnownRepository,
         *,
         lease: SweepLease,
+        entries_known: bool,
         checkpoint: Checkpoint,
     ) -> None:
         self.unchanged = False
+        self.has_read_entries = False
         self.told = 0
         self._database = database
         self._forge = forge
         self._known = known
         self._lease = lease
+        self._entries_known = entries_known
         self._checkpoint = checkpoint
         self._since = None if known.swept_at is None else known.swept_at - OVERLAP
 
@@ -133,12 +140,14 @@ class Sweep:
         for number in stale:
             if number not in read:
                 self._read(reader, mirror, number)
-        branches_read_at = self._read_branches(reader)
-        self._read_entries(reader, pushed=branches_read_at is not None)
+        if known.may_have_commits:
+            self._read_branches(reader)
+        if self._has_entries and (known.may_have_commits or not self._entries_known):
+            self._read_entries(reader)
         self._checkpoint(RECONCILE_READ)
         with self._database.begin() as connection:
             etag = known.etag if listing.unchanged else listing.etag
-            repositories.swept(connection, known, etag=etag, branches_read_at=branches_read_at)
+            repositories.swept(connection, known, etag=etag)
             self._lease.confirm(connection)
 
     def _read(self, reader: ForgeReader, mirror: Mirror, number: int) -> None:
@@ -210,25 +219,26 @@ class Sweep:
         change = reading.change
         return ChangeEvents(self._forge.name, reading.repository, change, change.opener)
 
-    def _read_branches(self, reader: ForgeReader) -> datetime | None:
-        """List the branches if anything was pushed since they were listed last; when it was pushed."""
-        known = self._known
-        if known.pushed_at is not None and known.pushed_at == known.branches_read_at:
-            return None
+    def _read_branches(self, reader: ForgeReader) -> None:
         self._lease.go_on()
         at = self._now()
-        seen = list(reader.branches(known.full_name))
+        seen = list(reader.branches(self._known.full_name))
         with self._database.begin() as connection:
-            rows.put_branches(connection, known.id, seen, at)
-            rows.delete_unseen_branches(connection, known.id, at)
-        return known.pushed_at
+            rows.put_branches(connection, self._known.id, seen, at)
+            rows.delete_unseen_branches(connection, self._known.id, at)
 
-    def _read_entries(self, reader: ForgeReader, *, pushed: bool) -> None:
+    @property
+    def _has_entries(self) -> bool:
         entries = self._forge.settings.entries
-        if entries is None or entries.repository.lower() != self._known.full_name.lower() or not pushed:
+        return entries is not None and entries.repository.lower() == self._known.full_name.lower()
+
+    def _read_entries(self, reader: ForgeReader) -> None:
+        entries = self._forge.settings.entries
+        if entries is None:
             return
         from notify.sources.entries import read_entries  # noqa: PLC0415 - YAML is for deployments with entries only
 
+        self._lease.go_on()
         at = self._now()
         with self._database.begin() as connection:
             known = rows.entry_files(connection, self._forge.name)
@@ -236,6 +246,7 @@ class Sweep:
         read = read_entries(files)
         with self._database.begin() as connection:
             rows.put_entries(connection, self._forge.name, read, seen=[one.path for one in files], at=at)
+        self.has_read_entries = True
 
     def _now(self) -> datetime:
         with self._database.single() as connection:

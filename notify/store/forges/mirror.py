@@ -16,6 +16,9 @@ from sqlalchemy import Connection
 
 from notify.domain.forge import Branch, Reviewer
 
+# The state of an entry whose own repository's pull requests belong to it; one that states none is active too.
+ACTIVE = "active"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownReviewer:
@@ -167,17 +170,25 @@ _PUT_ENTRIES = f"""
         gone = false, synced_at = excluded.synced_at,
         updated_at = CASE WHEN ({", ".join(f"known.{name}" for name in _OF_ENTRY)}, known.gone)
             IS DISTINCT FROM ({", ".join(f"excluded.{name}" for name in _OF_ENTRY)}, false)
-            THEN now() ELSE known.updated_at END"""
+            THEN now() ELSE known.updated_at END
+    WHERE known.gone OR known.path <> ALL (%(unchanged)s::text[])"""
+# A file whose slug changed has two rows: what it says now is the other one.
 _SEEN_ENTRIES = """
-    UPDATE notify.forge_entries SET synced_at = %(at)s WHERE forge = %(forge)s AND path = ANY (%(paths)s::text[])"""
+    UPDATE notify.forge_entries AS known SET synced_at = %(at)s
+    WHERE forge = %(forge)s AND path = ANY (%(paths)s::text[]) AND NOT EXISTS (
+        SELECT FROM notify.forge_entries AS put WHERE put.forge = known.forge AND put.path = known.path
+            AND put.slug <> known.slug AND put.synced_at = %(at)s
+    )"""
 _ENTRIES_GONE = """
     UPDATE notify.forge_entries SET gone = true, updated_at = now()
     WHERE forge = %(forge)s AND NOT gone AND synced_at < %(at)s"""
 _ENTRY_FILES = "SELECT path, sha FROM notify.forge_entries WHERE forge = %(forge)s AND NOT gone"
-# In the entries' own repository a branch names the entry; elsewhere the entry names the repository.
-_ENTRY_PEOPLE = """
+# In the entries' own repository a branch names the entry; elsewhere an active entry names the repository.
+_ENTRY_PEOPLE = f"""
     SELECT owners || arbiters FROM notify.forge_entries
-    WHERE forge = %(forge)s AND NOT gone AND (slug = %(slug)s OR lower(repo) = lower(%(repo)s))"""
+    WHERE forge = %(forge)s AND NOT gone AND (
+        slug = %(slug)s OR lower(repo) = lower(%(repo)s) AND lower(coalesce(state, '{ACTIVE}')) = '{ACTIVE}'
+    )"""
 _OLDEST_ACTION = """
     SELECT on_behalf_of FROM notify.forge_actions
     WHERE repository_id = %(repository_id)s AND number = %(number)s ORDER BY id LIMIT 1"""
@@ -244,15 +255,21 @@ def entry_files(connection: Connection, forge: str) -> dict[str, str]:
 def put_entries(
     connection: Connection, forge: str, entries: Sequence[Entry], *, seen: Sequence[str], at: datetime
 ) -> None:
-    """A complete reading of the folder, begun at this instant, had these files; *entries* are those that changed."""
+    """
+    A complete reading of the folder, begun at this instant, had these files; *entries* are those that changed.
+
+    A slug is that of the file which had it first. A file that cannot be read any more keeps what it said.
+    """
     values: dict[str, Any] = {"forge": forge, "at": at}
-    connection.exec_driver_sql(_PUT_ENTRIES, {**values, "rows": dumps([asdict(one) for one in entries])})
+    unchanged = sorted({*seen} - {one.path for one in entries})
+    rows = dumps([asdict(one) for one in entries])
+    connection.exec_driver_sql(_PUT_ENTRIES, {**values, "rows": rows, "unchanged": unchanged})
     connection.exec_driver_sql(_SEEN_ENTRIES, {**values, "paths": list(seen)})
     connection.exec_driver_sql(_ENTRIES_GONE, values)
 
 
 def entry_people(connection: Connection, forge: str, *, slug: str | None, repo: str | None) -> list[str]:
-    """Logins of owners and arbiters of the entry with this slug, and of those whose pull requests are in *repo*."""
+    """Logins of owners and arbiters of the entry with this slug, and of the active entries whose own *repo* it is."""
     rows = connection.exec_driver_sql(_ENTRY_PEOPLE, {"forge": forge, "slug": slug, "repo": repo}).scalars()
     return sorted({login for logins in rows for login in logins})
 

@@ -35,6 +35,11 @@ class KnownRepository:
     gone: bool
     now: datetime
 
+    @property
+    def may_have_commits(self) -> bool:
+        """Whether anything may have been pushed since the branches were listed."""
+        return self.pushed_at is None or self.pushed_at != self.branches_read_at
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepositoryView:
@@ -92,7 +97,7 @@ _LOAD = """
     FROM notify.forge_repositories WHERE id = ANY (%(ids)s::bigint[])"""
 _SWEPT = """
     UPDATE notify.forge_repositories SET first_swept_at = coalesce(first_swept_at, %(began)s), swept_at = %(began)s,
-        etag = %(etag)s, branches_read_at = coalesce(%(branches_read_at)s, branches_read_at),
+        etag = %(etag)s, branches_read_at = coalesce(%(pushed_at)s, branches_read_at),
         fault = NULL, fault_at = NULL
     WHERE id = %(id)s"""
 _FAILED = """
@@ -190,11 +195,9 @@ def load(connection: Connection, ids: Sequence[int]) -> dict[int, KnownRepositor
     }
 
 
-def swept(
-    connection: Connection, repository: KnownRepository, *, etag: str | None, branches_read_at: datetime | None
-) -> None:
+def swept(connection: Connection, repository: KnownRepository, *, etag: str | None) -> None:
     """A sweep has read everything; it began when the repository was loaded."""
-    values = {"id": repository.id, "began": repository.now, "etag": etag, "branches_read_at": branches_read_at}
+    values = {"id": repository.id, "began": repository.now, "etag": etag, "pushed_at": repository.pushed_at}
     connection.exec_driver_sql(_SWEPT, values)
 
 
