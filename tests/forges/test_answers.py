@@ -95,6 +95,21 @@ ROWS: list[tuple[str, AnswerMeaning, AnswerMeaning]] = [
         Refused(reason="not_installed", words="Not Found"),
     ),
     (
+        "404 of the exchange of an installation that is gone",
+        of(404, "Integration not found", credential=APP, about=True),
+        Refused(reason="not_installed", words="Integration not found"),
+    ),
+    (
+        "410 of the installation",
+        of(410, "Gone", credential=APP, about=True),
+        Refused(reason="not_installed", words="Gone"),
+    ),
+    (
+        "404 of a repository for a fixed token",
+        of(404, "Not Found", credential=FIXED),
+        Refused(reason="gone", words="Not Found"),
+    ),
+    (
         "422 without the commit",
         of(422, f"No commit found for SHA: {'a' * 40}"),
         MissingCommit(words=f"No commit found for SHA: {'a' * 40}"),
@@ -112,7 +127,38 @@ ROWS: list[tuple[str, AnswerMeaning, AnswerMeaning]] = [
         ),
         Refused(reason="invalid", words="Validation Failed; state invalid; bad sha; text"),
     ),
+    (
+        "422 without the commit, in the errors",
+        of(
+            422,
+            json.dumps({"message": "Validation Failed", "errors": [{"message": "No commit found for SHA"}]}).encode(),
+        ),
+        MissingCommit(words="Validation Failed; No commit found for SHA"),
+    ),
+    ("422 of the app", of(422, "no", credential=APP, about=True), Refused(reason="invalid", words="no")),
     ("422 of Gitea", of(422, "index does not exist"), Refused(reason="invalid", words="index does not exist")),
+    ("200 when nothing remains", of(200, x_ratelimit_remaining="0"), Applied()),
+    (
+        "401 with retry-after is about the token",
+        of(401, "Bad credentials", retry_after="60"),
+        CredentialsExpired(words="Bad credentials"),
+    ),
+    (
+        "403 of a fixed token",
+        of(403, "Must have admin rights", credential=FIXED),
+        Refused(reason="forbidden", words="Must have admin rights"),
+    ),
+    (
+        "retry-after counts before the reset",
+        of(403, "x", retry_after="30", x_ratelimit_remaining="0", x_ratelimit_reset=RESET),
+        RateLimited(wait=timedelta(seconds=30), words="x"),
+    ),
+    (
+        "a limit of the exchange",
+        of(403, "x", credential=APP, about=True, x_ratelimit_remaining="0", x_ratelimit_reset=RESET, date=DATE),
+        RateLimited(wait=timedelta(minutes=10), words="x"),
+    ),
+    ("503 with retry-after", of(503, "Down", retry_after="60"), Unavailable(reason="server_error", words="Down")),
     ("500", of(500, b"<html>"), Unavailable(reason="server_error")),
     ("502", of(502, "Server Error"), Unavailable(reason="server_error", words="Server Error")),
     ("408", of(408), Unavailable(reason="server_error")),
@@ -130,6 +176,22 @@ ROWS: list[tuple[str, AnswerMeaning, AnswerMeaning]] = [
 @pytest.mark.parametrize(("found", "expected"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS])
 def test_an_answer_means_what_its_row_says(found: AnswerMeaning, expected: AnswerMeaning) -> None:
     assert found == expected
+
+
+NAMED = {304, 401, 403, 404, 408, 410, 422, 429}
+
+
+@pytest.mark.parametrize("credential", Credential)
+def test_an_answer_that_no_row_names_is_dead_and_seen(credential: Credential) -> None:
+    for status in {*range(300, 500)} - NAMED:
+        assert of(status, "Words", credential=credential) == Refused(reason="unexpected", words="Words"), status
+
+
+@pytest.mark.parametrize("credential", Credential)
+def test_a_server_that_fails_is_later(credential: Credential) -> None:
+    for status in range(500, 600):
+        found = of(status, "Words", credential=credential, about=credential is APP, x_ratelimit_remaining="0")
+        assert found == Unavailable(reason="server_error", words="Words"), status
 
 
 def test_a_forges_words_can_be_stored() -> None:

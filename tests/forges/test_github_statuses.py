@@ -19,6 +19,7 @@ from notify.domain.statuses import (
     StatusState,
     WantedStatus,
 )
+from notify.forges.github import GitHubReader
 from tests.forges.server import Answer, Asked, ForgeServer
 
 SHA = "a" * 40
@@ -315,3 +316,19 @@ def test_the_installation_of_a_repository_is_told_without_writing(forge: ForgeSe
     assert [app.installation("acme/monorepo") for _ in range(2)] == [7, 7]
     assert forge.counts == {f"GET {HOME}/installation": 1}
     assert forge.writer().installation("acme/monorepo") is None
+
+
+def test_what_reads_and_what_writes_share_one_token(forge: ForgeServer) -> None:
+    forge.says(HOME, {"id": 700, "full_name": "acme/monorepo"})
+    forge.says(STATUSES, Answer({"id": 1}, 201))
+    writer = forge.app_writer("acme/monorepo")
+    (reader,) = forge.opened
+    assert isinstance(reader, GitHubReader)
+    reader.repository("acme/monorepo")
+    writer.apply(wanted())
+    assert forge.counts == {
+        f"GET {HOME}/installation": 1,
+        "POST /app/installations/7/access_tokens": 1,
+        f"GET {HOME}": 1,
+        f"POST {STATUSES}": 1,
+    }
