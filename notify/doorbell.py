@@ -44,7 +44,9 @@ class CeleryDoorbell:
     def ring(self, stage: str) -> None:
         self._begin_again_after_fork()
         with self._changed:
-            self._wanted.setdefault(stage, max(monotonic() + self._delay, self._next.get(stage, 0.0)))
+            if stage in self._wanted:  # the thread knows, and need not wake up for each ring
+                return
+            self._wanted[stage] = max(monotonic() + self._delay, self._next.get(stage, 0.0))
             if self._thread is None:
                 self._thread = Thread(target=self._run, name="doorbell", daemon=True)
                 self._thread.start()
