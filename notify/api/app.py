@@ -23,6 +23,7 @@ from notify.api import (
     reference,
     webhooks,
 )
+from notify.api.arrivals import Arrivals
 from notify.channels.links import ForgedLink
 from notify.domain.errors import InvalidSettings, MalformedEvent
 from notify.domain.measures import Role, no_count
@@ -110,10 +111,12 @@ def build_app(context: Context) -> FastAPI:
         lifespan=_serving,
     )
     app.state.context = context
+    app.state.arrivals = Arrivals(context.database, context.doorbell)
     app.state.large_bodies = Semaphore(bodies.LARGE_AT_ONCE)
     app.state.routes = routes = [route for router in ROUTERS for route in router.routes]
     app.state.metrics = metrics.registry(context.database, relays=context.relays)
-    for router in ROUTERS:
+    # The routes that are tried before one that is called often cost its calls time.
+    for router in sorted(ROUTERS, key=lambda one: one is not webhooks.router):
         app.include_router(router)
     _add_error_handlers(app)
     if context.calls_per_minute is not None:

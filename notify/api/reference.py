@@ -1,6 +1,6 @@
 """What ``/openapi.json`` and ``/docs`` say beyond what the operations say themselves."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -61,8 +61,10 @@ def operation_id(route: APIRoute) -> str:
     return first + "".join(word.capitalize() for word in others)
 
 
-def complete(document: dict[str, Any], routes: Iterable[BaseRoute]) -> None:
-    """Add to the document what FastAPI does not know: refusals, bodies, and summaries from docstrings."""
+def complete(document: dict[str, Any], routes: Sequence[BaseRoute]) -> None:
+    """Add what FastAPI does not know: refusals, bodies, summaries from docstrings. Paths get the order of *routes*."""
+    paths = dict.fromkeys(route.path_format for route in routes if isinstance(route, APIRoute))
+    document["paths"] = {path: document["paths"][path] for path in paths if path in document["paths"]}
     document["components"]["schemas"].update(problems.schemas())
     bodies.describe(document, routes)
     for operations in document["paths"].values():

@@ -78,17 +78,20 @@ def _of(routes: Iterable[BaseRoute]) -> Iterator[tuple[str, Iterable[str], JsonB
 async def read(request: Request, *, at_most: int) -> bytes:
     """The body; refused if it is too large or too slow."""
     _refuse_over(at_most, _announced(request))
-    body = bytearray()
+    body, more = b"", bytearray()
     try:
         async with timeout(context.of(request).client_seconds):
             async for chunk in request.stream():
-                body += chunk
-                _refuse_over(at_most, len(body))
+                if not body:  # a small body comes in one piece, and is not copied
+                    body = chunk
+                    continue
+                more += chunk
+                _refuse_over(at_most, len(body) + len(more))
     except TimeoutError:
         raise HTTPException(
             HTTPStatus.REQUEST_TIMEOUT, "the body did not arrive in time", {"Connection": "close"}
         ) from None
-    return bytes(body)
+    return body + more if more else body
 
 
 def parsed(shape: TypeAdapter[Any], raw: bytes) -> Any:  # noqa: ANN401 - what the shape says

@@ -42,26 +42,27 @@ from notify.work.stage import counted
 UNREADABLE = "unreadable"
 UNKNOWN_FORGE = "unknown_forge"
 MALFORMED = "malformed"
+LONGEST_ID = 200
 
 log = structlog.get_logger(__name__)
 
 
-def take_in(connection: Connection, forge: Forge, headers: Mapping[str, str], body: bytes) -> deliveries.Receipt:
+def new_delivery(forge: Forge, headers: Mapping[str, str], body: bytes) -> NewDelivery:
     """
-    Store a delivery whose signature is right; it is named by the forge's id, else by its body. The caller commits.
+    A delivery whose signature is right; it is named by the forge's id, else by its body.
+
+    The id is not signed: one that is longer than a forge's is none, so that whatever comes can be stored.
 
     Args:
         headers: By names in lower case.
     """
-    return deliveries.store(
-        connection,
-        NewDelivery(
-            forge=forge.name,
-            delivery_id=forge.parser.delivery_id(headers) or f"sha256:{sha256(body).hexdigest()}",
-            event=forge.parser.event_name(headers) or "",
-            content_type=headers.get("content-type", ""),
-            body=body,
-        ),
+    stated = forge.parser.delivery_id(headers)
+    return NewDelivery(
+        forge=forge.name,
+        delivery_id=stated if stated and len(stated) <= LONGEST_ID else f"sha256:{sha256(body).hexdigest()}",
+        event=forge.parser.event_name(headers) or "",
+        content_type=headers.get("content-type", ""),
+        body=body,
     )
 
 

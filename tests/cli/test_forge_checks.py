@@ -81,7 +81,7 @@ def test_a_repository_that_is_not_read_is_named(notify: Notify, database: Databa
 def test_dead_deliveries_are_a_finding_and_strangers_a_note(notify: Notify, database: Database) -> None:
     given = NewDelivery(forge="github", delivery_id="d", event="ping", content_type="application/json", body=b"{}")
     with database.begin() as connection:
-        id_ = deliveries.store(connection, given).id
+        id_ = deliveries.store(connection, [given])[0].id
         identities.miss(connection, "github", ["stranger"], event_key="k")
     change(
         database,

@@ -29,7 +29,7 @@ def stored(database: Database, *, status: str = "pending", body: bytes = b'{"zen
         forge="github", delivery_id=f"d-{status}", event="ping", content_type="application/json", body=body
     )
     with database.begin() as connection:
-        id_ = deliveries.store(connection, given).id
+        id_ = deliveries.store(connection, [given])[0].id
         if status != "pending":
             connection.execute(
                 text(
