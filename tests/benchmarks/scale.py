@@ -57,5 +57,5 @@ QUICK = Scale(
     many_emails=5_000,
     killed_emails=2_000,
     pruned_rows=200_000,
-    deliveries=300,
+    deliveries=1_000,
 )

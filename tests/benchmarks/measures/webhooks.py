@@ -46,6 +46,8 @@ def measure(bench: Bench) -> Iterator[Row]:
             connection.exec_driver_sql(TABLE)
         with _server(bench.servers, database, BARE) as bare, _server(bench.servers, database, API) as api:
             number = count()
+            for port in (bare, api):  # connections, statements and Celery are made at the first ones
+                _rate(port, number, bench.scale.deliveries)
             runs = [
                 (_rate(port, number, bench.scale.deliveries) for port in (bare, api))
                 for _ in range(bench.scale.repeats)
@@ -82,7 +84,7 @@ def _server(servers: BenchmarkServers, database: Database, command: tuple[str, .
         "webhook_secrets = ['env:FORGE_SECRET']\n"
     )
     environment = {
-        **servers.environment(database, forges_file=str(forges), log_level="error"),
+        **servers.environment(database, forges_file=str(forges), log_level="error", api_calls_per_minute="1000000"),
         "FORGE_SECRET": SECRET,
         "FORGE_TOKEN": "unused",
         "PYTHONPATH": str(ROOT),
