@@ -1,7 +1,7 @@
 """What sources and statuses ask of a forge. GitHub and Gitea implement it."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from notify.domain.forge import (
@@ -32,6 +32,9 @@ class ForgeReader(Protocol):
 
     def own_login(self) -> str | None:
         """The login under which we act, cached; None: unknown to the forge (a token without a user)."""
+
+    def clock_ahead(self) -> timedelta | None:
+        """How far the forge's clock is ahead of this machine's, by its last answer; None: no answer has said."""
 
     def permissions(self) -> Mapping[str, str] | None:
         """What the app may do, such as ``contents: read``; None: the forge does not say."""

@@ -9,7 +9,7 @@ import json
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from threading import Lock
 from time import monotonic
@@ -117,6 +117,9 @@ class Connection:
     Args:
         seconds: For a whole answer.
         silence_seconds: Between two pieces of one.
+
+    Attributes:
+        clock_ahead: How far the forge's clock is ahead of ours, by its last answer; None: none has said.
     """
 
     def __init__(
@@ -131,6 +134,7 @@ class Connection:
         self._seconds, self._silence_seconds = seconds, silence_seconds
         self._lock = Lock()
         self._client: httpx.Client | None = None
+        self.clock_ahead: timedelta | None = None
 
     def call(
         self,
@@ -204,10 +208,11 @@ class Connection:
 
     def _sent(self, request: httpx.Request, installation: int | None) -> Reply:
         fault = partial(self.fault, request.method, str(request.url), installation=installation)
-        began = monotonic()
+        began, asked_at = monotonic(), datetime.now(UTC)
         body = bytearray()
         try:
             response = self._opened().send(request, stream=True)
+            self._compare_clocks(response.headers.get("date"), asked_at)
             try:
                 for piece in response.iter_bytes():
                     body += piece
@@ -231,6 +236,13 @@ class Connection:
             body=bytes(body),
             installation=installation,
         )
+
+    def _compare_clocks(self, stated: str | None, asked_at: datetime) -> None:
+        """The answer is taken to be from halfway between question and answer; its ``Date`` is cut to the second."""
+        there = answers.http_date(stated)
+        if there is not None:
+            halfway = asked_at + (datetime.now(UTC) - asked_at) / 2
+            self.clock_ahead = there + timedelta(seconds=0.5) - halfway
 
     def _is_ours(self, url: str) -> bool:
         """Whether a token of this forge may go there."""

@@ -46,6 +46,9 @@ class GiteaReader:
     def _ask_login(self) -> str:
         return self._pages.one("/user", ANYTHING, lambda user: user.line("login"))
 
+    def clock_ahead(self) -> timedelta | None:
+        return self._client.connection.clock_ahead
+
     def permissions(self) -> Mapping[str, str] | None:
         return None  # an access token's scopes are not told
 

@@ -1,7 +1,7 @@
 """Reads GitHub over its REST API, as an app or with a token."""
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 from notify.domain.events import REVIEW_SUBMITTED
@@ -47,6 +47,9 @@ class GitHubReader:
         if self._settings.app_id is None:
             return self._pages.one("/user", APP, lambda user: user.line("login"))
         return self._pages.one("/app", APP, lambda app: app.line("slug") + shapes.BOT_SUFFIX)
+
+    def clock_ahead(self) -> timedelta | None:
+        return self._client.connection.clock_ahead
 
     def permissions(self) -> Mapping[str, str] | None:
         if self._settings.app_id is None:

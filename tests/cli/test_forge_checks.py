@@ -1,12 +1,16 @@
 """What the doctor finds about forges."""
 
+import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from notify.embedded.forge.rest import Answer
 from notify.store.database import Database
 from notify.store.forges import deliveries, identities
 from notify.store.forges.deliveries import NewDelivery
@@ -94,3 +98,36 @@ def test_dead_deliveries_are_a_finding_and_strangers_a_note(notify: Notify, data
     assert f"{id_} (no JSON)" in dead["found"]
     assert logins["ok"]
     assert "stranger" in logins["found"]
+
+
+@pytest.mark.usefixtures("sources")
+def test_a_forge_whose_clock_is_ours_has_no_finding(notify: Notify) -> None:
+    assert found(notify, "forge github clock")["ok"]
+
+
+@pytest.mark.parametrize("minutes", [-3, 3])
+def test_a_clock_that_differs_is_found_though_the_forge_refuses_the_app_for_it(
+    notify: Notify, sources: ForgeHarness, minutes: int
+) -> None:
+    there = format_datetime(datetime.now(UTC) + timedelta(minutes=minutes), usegmt=True)
+    sources.forge.rest.only("/", answer=Answer(401, {"Date": there}), times=100)
+    findings = {one["about"]: one for one in notify("doctor", "--json").json}
+    assert not findings["forge github"]["ok"]
+    assert not findings["forge github clock"]["ok"]
+    differs = [float(number) for number in re.findall(r"by ([0-9.]+) s", findings["forge github clock"]["found"])]
+    assert len(differs) == 2
+    assert all(170 < seconds < 190 for seconds in differs)
+
+
+@pytest.mark.usefixtures("sources")
+@pytest.mark.parametrize(
+    ("named", "is_right", "mentioned"),
+    [("", True, "NOTIFY_OPERATORS"), ("alice, bob", True, "alice"), ("alice nobody", False, "nobody")],
+)
+def test_operators_who_cannot_be_told_are_named(
+    notify: Notify, monkeypatch: pytest.MonkeyPatch, named: str, mentioned: str, *, is_right: bool
+) -> None:
+    monkeypatch.setenv("NOTIFY_OPERATORS", named)
+    one = found(notify, "operators")
+    assert one["ok"] is is_right
+    assert mentioned in one["found"]

@@ -1,7 +1,7 @@
 """Forges: whether the file is valid, each forge answers, and its repositories and webhooks are worked off."""
 
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
 from notify import wiring
@@ -9,13 +9,18 @@ from notify.cli.checks import Finding
 from notify.cli.connect import Deployment
 from notify.cli.output import duration
 from notify.domain.errors import InvalidSettings
+from notify.domain.fan_out import usable_address
 from notify.domain.forge_answers import ForgeFault
 from notify.domain.outcomes import DeliveryStatus
+from notify.domain.preferences import NO_PREFERENCES
 from notify.sources.failing import LATE_INTERVALS
+from notify.store.directory import directory, preferences
 from notify.store.forges import deliveries, identities, repositories
+from notify.store.operations import server
 from notify.work.forges import Forge
 
 NAMED = 3
+MOST_SKEW = timedelta(seconds=60)
 NEEDED: Mapping[str, str] = MappingProxyType({"contents": "read", "metadata": "read", "pull_requests": "read"})
 ENOUGH = ("read", "write", "admin")
 OFFLINE = "Webhooks are taken, but what they leave out is not known, and lost ones are not caught up with."
@@ -36,11 +41,13 @@ def forges(deployment: Deployment) -> Iterator[Finding]:
     try:
         for forge in known.by_name.values():
             yield from _forge(forge)
+            yield from _clocks(deployment, forge)
     finally:
         known.close()
     yield from _repositories(deployment)
     yield from _deliveries(deployment)
     yield from _logins(deployment)
+    yield _operators(deployment)
 
 
 def _forge(forge: Forge) -> Iterator[Finding]:
@@ -63,6 +70,23 @@ def _forge(forge: Forge) -> Iterator[Finding]:
         words += "; without members: read, nobody hears of reviews asked of a team"
     fix = "grant them on the app's page, and accept them where it is installed"
     yield Finding(f"{about} permissions", not lacks, words, OFFLINE, fix)
+
+
+def _clocks(deployment: Deployment, forge: Forge) -> Iterator[Finding]:
+    """The forge's clock, which also an answer states that refuses us; nothing where it does not answer."""
+    ahead = forge.reader.clock_ahead()
+    if ahead is None:
+        return
+    with deployment.database.begin() as connection:
+        ahead_of_database = ahead + datetime.now(UTC) - server.clock(connection)
+    words = (
+        f"differs from this machine's clock by {abs(ahead.total_seconds()):.1f} s,"
+        f" from the database's by {abs(ahead_of_database.total_seconds()):.1f} s"
+    )
+    why = "GitHub refuses an app whose clock is off by over a minute, and readings ask for changes by the database's."
+    counts = [ahead_of_database] if forge.settings.app_id is None else [ahead, ahead_of_database]
+    is_right = all(abs(one) <= MOST_SKEW for one in counts)
+    yield Finding(f"forge {forge.name} clock", is_right, words, why, "synchronize every clock by NTP")
 
 
 def _repositories(deployment: Deployment) -> Iterator[Finding]:
@@ -89,6 +113,27 @@ def _deliveries(deployment: Deployment) -> Iterator[Finding]:
     found = f"dead: {named}{more}" if dead else "none is dead"
     why = "Nobody was told of what they say."
     yield Finding("webhook deliveries", not dead, found, why, "notify forges deliveries replay ID")
+
+
+def _operators(deployment: Deployment) -> Finding:
+    """A note if nobody is named: that is for the deployment to decide."""
+    named = deployment.settings.operator_names
+    if not named:
+        words = "NOTIFY_OPERATORS is not set: nobody gets an email when a forge cannot be read"
+        return Finding("operators", True, words, "", "")
+    with deployment.database.begin() as connection:
+        people = directory.people(connection, named)
+        own = preferences.load(connection, named, topics=())
+    unreachable = [
+        name
+        for name in named
+        if (person := people.get(name)) is None
+        or not person.active
+        or usable_address(person, own.get(name, NO_PREFERENCES)) is None
+    ]
+    found = f"no address for {', '.join(unreachable)}" if unreachable else f"{', '.join(named)} can be told"
+    why = "They get no email when a forge cannot be read or a status cannot be shown."
+    return Finding("operators", not unreachable, found, why, "PUT /api/v1/people/{username}; correct NOTIFY_OPERATORS")
 
 
 def _logins(deployment: Deployment) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from email.utils import formatdate
 from pathlib import Path
 from secrets import token_hex
 from threading import Thread
@@ -95,7 +96,13 @@ def forging(
 
         state.tell = tell
         server = uvicorn.Server(
-            uvicorn.Config(create_app(rest, hooks), log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
+            uvicorn.Config(
+                create_app(rest, hooks),
+                log_level="warning",
+                lifespan="off",
+                timeout_graceful_shutdown=1,
+                date_header=False,  # an answer that misbehaves may state another
+            )
         )
         thread = Thread(target=lambda: asyncio.run(server.serve(sockets=[web])), name="forge")
         hooks.start()
@@ -115,7 +122,9 @@ def create_app(rest: Rest, hooks: Hooks) -> FastAPI:
 
     @app.middleware("http")
     async def guarded(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
-        return await guard(request, proceed)
+        response = await guard(request, proceed)
+        response.headers.setdefault("Date", formatdate(usegmt=True))
+        return response
 
     @app.get("/")
     async def show() -> Response:
