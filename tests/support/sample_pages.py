@@ -59,7 +59,7 @@ def pages(templates: Pages, language: str, *, at: datetime) -> Iterator[tuple[st
         ("preferences.saved", "preferences", preferences(templates, language, at=at, saved=True)),
     ):
         yield name, bytes(templates.render(page, facts, language=language).body).decode()
-    facts = {"title": said("This link does not work"), "detail": said(FORGED)}
+    facts = {"title": said("This link does not work"), "detail": said(FORGED), "settings_url": None}
     yield "refusal", bytes(templates.render("message", facts, language=language).body).decode()
 
 
