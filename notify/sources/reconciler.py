@@ -124,7 +124,9 @@ class Sweeps:
             return self._failed(claim, known, f"internal_error: {type(error).__name__}", after=self._every)
         if sweep.has_read_entries:
             self._entries_known.add(forge.name)
-        self._settle(self._again(claim, after=self._every))
+        with self._database.begin() as connection:
+            if items.settle(connection, RECONCILE, [self._again(claim, after=self._every)]):
+                repositories.clear_failures(connection, known.id)
         return {"swept": 1, "unchanged": int(sweep.unchanged), "told": sweep.told}
 
     def _failed(self, claim: Claim, known: KnownRepository, fault: str, *, after: timedelta) -> Mapping[str, int]:

@@ -108,6 +108,10 @@ _DUE = f"""
         SELECT id FROM notify.forge_repositories WHERE forge = %(forge)s
             AND (%(forge_id)s::bigint IS NULL OR forge_id = %(forge_id)s)
     )"""
+# The item of a repository is never done: three workers that are killed in three years are no poison.
+_CLEAR_FAILURES = f"""
+    UPDATE notify.work_items SET lane = {Lane.BULK:d}, lapses = 0, failures = 0, reason = NULL
+    WHERE stage = '{RECONCILE}' AND id = %(id)s AND lapses + failures > 0"""
 _TAKE_LISTING = """
     INSERT INTO notify.forges AS known (name, listed_from) VALUES (%(name)s, now() + %(every)s)
     ON CONFLICT (name) DO UPDATE SET listed_from = excluded.listed_from
@@ -204,6 +208,11 @@ def swept(connection: Connection, repository: KnownRepository, *, etag: str | No
 def failed(connection: Connection, id_: int, fault: str) -> None:
     """A sweep has not read everything, and why."""
     connection.exec_driver_sql(_FAILED, {"id": id_, "fault": fault})
+
+
+def clear_failures(connection: Connection, id_: int) -> None:
+    """Forget the lapses and failures before a sweep that went well and has just been settled."""
+    connection.exec_driver_sql(_CLEAR_FAILURES, {"id": id_})
 
 
 def make_due(connection: Connection, forge: str, *, forge_id: int | None = None) -> int:
