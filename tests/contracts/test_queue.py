@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, select, text, update
 
 from notify.domain.claims import Claim, Lane
-from notify.domain.stages import DELIVER, FAN_OUT
+from notify.domain.stages import DELIVER, FAN_OUT, INBOX, RECONCILE
 from notify.store.database import Database
 from notify.store.outbox import items
 from notify.store.outbox.items import DueItems, ItemOutcome
@@ -89,13 +89,21 @@ def event(connection: Connection, **columns: object) -> int:
     return rows.event(connection, **{"topic": f"CL-{uuid4()}", **columns})
 
 
-@pytest.fixture(params=[FAN_OUT, DELIVER, TOY])
+ADD: dict[str, Callable[..., int]] = {
+    FAN_OUT: event,
+    DELIVER: rows.job,
+    INBOX: rows.delivery,
+    RECONCILE: rows.repository,
+    TOY: toy,
+}
+
+
+@pytest.fixture(params=ADD)
 def queue(request: pytest.FixtureRequest, database: Database) -> Iterator[Queue]:
-    add = {FAN_OUT: event, DELIVER: rows.job, TOY: toy}
-    others = [stage for stage in add if stage != request.param]
+    others = [stage for stage in ADD if stage != request.param]
     with database.begin() as connection:
-        strangers = {stage: add[stage](connection) for stage in others}
-    yield Queue(database=database, stage=request.param, add=add[request.param], ordered=request.param == FAN_OUT)
+        strangers = {stage: ADD[stage](connection) for stage in others}
+    yield Queue(database=database, stage=request.param, add=ADD[request.param], ordered=request.param == FAN_OUT)
     for stage, stranger in strangers.items():
         untouched = rows.item_of(database, stage, stranger)
         assert untouched is not None
@@ -317,6 +325,16 @@ def test_a_settled_item_is_deleted(queue: Queue) -> None:
     (found,) = queue.claim()
     assert queue.settle(items.done(found)) == {item_id}
     assert queue.state(item_id) is None
+
+
+def test_an_item_that_is_worked_on_again_and_again_is_due_after_its_interval(queue: Queue) -> None:
+    item_id = queue.put(failures=1)
+    for attempt in (1, 2):
+        (found,) = queue.claim()
+        assert queue.settle(ItemOutcome(id=item_id, attempt=attempt, lane=Lane.BULK, due_in=300)) == {item_id}
+        assert queue.claim() == []
+        assert (found.failures, queue.lane(item_id)) == (1, Lane.BULK)
+        queue.change(item_id, due_at=rows.ago(seconds=1))
 
 
 def test_a_released_item_keeps_its_place_and_has_not_failed(queue: Queue) -> None:

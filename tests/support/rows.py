@@ -9,9 +9,10 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Table, delete, fun
 
 from notify.domain.claims import Lane
 from notify.domain.events import COMMENT_CREATED
-from notify.domain.stages import DELIVER, FAN_OUT
+from notify.domain.stages import DELIVER, FAN_OUT, INBOX, RECONCILE
 from notify.store.database import Database
 from notify.store.tables.emails import email_jobs, events, notifications, work_items
+from notify.store.tables.forges import forge_repositories, webhook_deliveries
 
 FINAL_EVENT = ("done", "dead")
 FINAL_JOB = ("sent", "skipped", "dead", "expired", "cancelled")
@@ -129,6 +130,20 @@ def notification(connection: Connection, **columns: Any) -> int:
     if "event_id" not in columns:
         defaults["event_id"] = event(connection, **ended("done"))
     return _insert(connection, notifications, {**defaults, **columns})
+
+
+def delivery(connection: Connection, **columns: Any) -> int:
+    """Insert a webhook delivery that waits to be worked off, and its work item with these columns; its id."""
+    number = next(_numbers)
+    came = {"delivery_id": f"delivery-{number}", "event": "ping", "body": b"{}", "content_type": "application/json"}
+    return item(connection, INBOX, _insert(connection, webhook_deliveries, {"forge": "github", **came}), **columns)
+
+
+def repository(connection: Connection, **columns: Any) -> int:
+    """Insert a repository that was never swept, and its work item with these columns; its id."""
+    number = next(_numbers)
+    named = {"forge": "github", "forge_id": number, "full_name": f"acme/app-{number}"}
+    return item(connection, RECONCILE, _insert(connection, forge_repositories, named), **columns)
 
 
 def _only(columns: dict[str, Any], *names: str) -> dict[str, Any]:
