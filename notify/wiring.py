@@ -23,7 +23,7 @@ from notify.domain.errors import InvalidSettings
 from notify.domain.measures import Count, no_count
 from notify.domain.ports import Doorbell, Promise, no_heartbeat
 from notify.domain.rates import parse_rates
-from notify.domain.stages import DELIVER, FAN_OUT, INBOX, RECONCILE
+from notify.domain.stages import DELIVER, FAN_OUT, INBOX, RECONCILE, STATUSES
 from notify.doorbell import CeleryDoorbell, NoDoorbell
 from notify.settings import Settings, load, load_or_exit
 from notify.store.database import POOL_SIZE, Database
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from notify.delivery.engine import Engine
     from notify.domain.forge_settings import ForgesFile
     from notify.sources.reconciler import Reconciler
+    from notify.statuses.apply import StatusStage
     from notify.work.forges import Forges
     from notify.work.stage import BatchStage, Handler, Stage
 
@@ -51,6 +52,7 @@ FAN_OUT_BATCH = 200
 # Stages of one process share a forge's connections and tokens.
 _FORGES: WeakKeyDictionary[Database, Forges] = WeakKeyDictionary()
 INBOX_BATCH = 20
+STATUS_BATCH = 100
 ENGINE = "engine"
 PULSE_SECONDS = 1
 # Long enough to replace a dead process, even on a busy machine.
@@ -355,10 +357,9 @@ def forges(settings: Settings, database: Database) -> Forges:
         if configured:
             from notify.forges import connect
 
-            made = {
-                name: Forge(one, parser=connect.parser(one), reader=connect.reader(one))
-                for name, one in configured.items()
-            }
+            for name, one in configured.items():
+                connected = connect.connected(one)
+                made[name] = Forge(one, parser=connect.parser(one), reader=connected.reader, writer=connected.writer)
         _FORGES[database] = Forges(database, made)
     return _FORGES[database]
 
@@ -415,6 +416,26 @@ def reconciler(
     return Reconciler(sweeps, batch, database, known, watch=watch, every=every)
 
 
+def statuses(
+    settings: Settings,
+    database: Database,
+    *,
+    doorbell: Doorbell,
+    worker: UUID,
+    count: Count = no_count,  # noqa: ARG001 - the tables say how many
+    promise: Promise = no_heartbeat,  # noqa: ARG001 - its leases are renewed
+) -> StatusStage:
+    """The stage that shows statuses, of one worker process."""
+    from notify.statuses.apply import Statuses, StatusStage
+
+    known = forges(settings, database)
+    handler = Statuses(
+        database, known, doorbell=doorbell, lease=settings.lease, rng=SystemRandom(), checkpoint=checkpoint()
+    )
+    batch = _batch_stage(settings, database, handler, doorbell=doorbell, worker=worker, batch=STATUS_BATCH)
+    return StatusStage(handler, batch, database, known)
+
+
 @dataclass(frozen=True, slots=True)
 class StageKind:
     """
@@ -434,6 +455,7 @@ STAGES = (
     StageKind(DELIVER, "emails wait to be sent", engine),
     StageKind(INBOX, "webhook deliveries wait to be worked off", inbox),
     StageKind(RECONCILE, "repositories wait to be read", reconciler),
+    StageKind(STATUSES, "statuses wait to be shown", statuses),
 )
 STAGE_NAMES = tuple(kind.name for kind in STAGES)
 # The sweeper has a thread for each stage, and the engine an event loop.

@@ -221,11 +221,19 @@ print(json.dumps([tasks, sorted(queue.name for queue in app.conf.task_queues), "
         "notify.inbox",
         "notify.receive",
         "notify.reconcile",
+        "notify.statuses",
         "notify.upkeep.prune",
         "notify.upkeep.redeliver",
         "notify.upkeep.stats",
     ]
-    queues = ["notify.deliver", "notify.fan_out", "notify.inbox", "notify.reconcile", "notify.upkeep"]
+    queues = [
+        "notify.deliver",
+        "notify.fan_out",
+        "notify.inbox",
+        "notify.reconcile",
+        "notify.statuses",
+        "notify.upkeep",
+    ]
     assert found == [tasks, queues, False]
 
 

@@ -150,7 +150,7 @@ class Inbox:
         number = parsed.change.number if isinstance(parsed, ForgeEvent) else parsed.number
         found: ForgeEvent | ChangeTouched | Ignored = parsed
         try:
-            with self._forges.asking(forge) as reader:
+            with self._forges.asking(forge, parsed.repository.full_name) as reader:
                 mirror = mirror_of(forge)
                 reading = reader.read_change(parsed.repository.full_name, number)
                 if isinstance(parsed, ForgeEvent):

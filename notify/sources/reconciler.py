@@ -27,7 +27,7 @@ from notify.domain.stages import FAN_OUT, RECONCILE
 from notify.sources.failing import FailureWatch
 from notify.sources.sweep import Sweep, SweepLease, SweepStopped
 from notify.store.database import UNAVAILABLE, Database
-from notify.store.forges import repositories
+from notify.store.forges import pauses, repositories
 from notify.store.forges.repositories import KnownRepository
 from notify.store.outbox import items
 from notify.store.outbox.items import ItemOutcome
@@ -106,18 +106,19 @@ class Sweeps:
             checkpoint=self._checkpoint,
         )
         try:
-            with self._forges.asking(forge) as reader:
+            with self._forges.asking(forge, known.full_name) as reader:
                 sweep.run(reader)
         except SweepStopped:
             self._settle(items.released(claim))
             return {}
-        except ForgeNotAsked:
-            self._settle(self._again(claim, after=self._pause(forge)))
+        except ForgeNotAsked as fault:
+            self._settle(self._again(claim, after=self._pause(forge, fault.installation)))
             return {}
         except UNAVAILABLE:
             raise
         except ForgeFault as fault:
-            after = self._pause(forge) if isinstance(fault.meaning, RateLimited) else self._every
+            paused = isinstance(fault.meaning, RateLimited)
+            after = self._pause(forge, fault.installation) if paused else self._every
             return self._failed(claim, known, type(fault.meaning).__name__, after=after)
         except Exception as error:
             log.exception("sweep.failed", forge=known.forge, repository=known.id)
@@ -136,10 +137,10 @@ class Sweeps:
         log.warning("sweep.failed", forge=known.forge, repository=known.id, fault=fault)
         return {"failed": 1}
 
-    def _pause(self, forge: Forge) -> timedelta:
+    def _pause(self, forge: Forge, installation: int | None) -> timedelta:
         """How long a repository of this forge waits that cannot be swept now."""
         with self._database.begin() as connection:
-            left = repositories.paused_for(connection, forge.name)
+            left = pauses.paused_for(connection, forge.name, installation)
         return self._every if left is None else left
 
     def _again(self, claim: Claim, *, after: timedelta) -> ItemOutcome:

@@ -1,6 +1,6 @@
-"""The forges of one process: what reads each, and whether it may be asked at this moment."""
+"""The forges of one process: what reads and writes each, and whether it may be asked at this moment."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,10 +9,11 @@ from sqlalchemy import Connection
 
 from notify.domain.errors import NotifyError
 from notify.domain.forge_answers import CredentialsExpired, ForgeFault, Misconfigured, RateLimited, Unavailable
-from notify.domain.forge_ports import ForgeReader, WebhookParser
+from notify.domain.forge_ports import ForgeReader, StatusWriter, WebhookParser
 from notify.domain.forge_settings import ForgeSettings
 from notify.store.database import Database
-from notify.store.forges import repositories
+from notify.store.forges import pauses
+from notify.store.forges.pauses import Pauses
 from notify.store.operations import relays
 
 OPENS_AFTER = 5
@@ -25,14 +26,23 @@ LONGEST_WORDS = 250
 class ForgeNotAsked(NotifyError):
     """The forge is not asked at this moment: its breaker is open, or it limits the rate."""
 
+    def __init__(self, *, forge: str, installation: int | None = None) -> None:
+        """
+        Args:
+            installation: That is paused; None: the whole forge is not to be asked.
+        """
+        super().__init__(forge=forge)
+        self.installation = installation
+
 
 @dataclass(frozen=True, slots=True)
 class Forge:
-    """One forge, as a process knows it."""
+    """One forge, as a process knows it. Closing the reader closes the writer as well."""
 
     settings: ForgeSettings
     parser: WebhookParser
     reader: ForgeReader
+    writer: StatusWriter
 
     @property
     def name(self) -> str:
@@ -48,7 +58,8 @@ class Forges:
     """
     Every configured forge, by name.
 
-    What a forge answers is noted where the whole fleet sees it: its breaker, and its pause.
+    What a forge answers is noted where the whole fleet sees it: its breaker, and the pause of the installation or of
+    the forge.
     """
 
     def __init__(self, database: Database, forges: Mapping[str, Forge]) -> None:
@@ -56,45 +67,65 @@ class Forges:
         self.by_name = forges
 
     @contextmanager
-    def asking(self, forge: Forge) -> Iterator[ForgeReader]:
+    def asking(self, forge: Forge, repository: str | None = None) -> Iterator[ForgeReader]:
         """
         Ask the forge within the block, which holds no transaction.
+
+        Args:
+            repository: Full name of the one that is asked about; None: more than one.
 
         Raises:
             ForgeNotAsked: It is not to be asked now.
             ForgeFault: It did not give what was asked for; that is noted.
         """
         with self._database.begin() as connection:
-            if not _may_be_asked(connection, forge):
+            found = self.pauses(connection)
+            if forge.name in found.forges or (forge.name in found.to_be_probed and not take_probe(connection, forge)):
                 raise ForgeNotAsked(forge=forge.name)
         try:
+            installation = forge.settings.installation_id
+            if repository is not None:
+                installation = forge.writer.installation(repository)
+            if (forge.name, installation) in found.installations:
+                raise ForgeNotAsked(forge=forge.name, installation=installation)
             yield forge.reader
         except ForgeFault as fault:
             with self._database.begin() as connection:
-                _note(connection, forge, fault)
+                note_fault(connection, forge, fault)
             raise
         with self._database.begin() as connection:
-            relays.record_success(connection, forge.endpoint)
-            repositories.resume(connection, forge.name)
+            note_success(connection, forge, () if installation is None else (installation,))
+
+    def pauses(self, connection: Connection) -> Pauses:
+        """Which forges and installations are not to be asked now."""
+        return pauses.load(connection, {name: forge.endpoint for name, forge in self.by_name.items()})
 
     def close(self) -> None:
         for one in self.by_name.values():
             one.reader.close()
 
 
-def _may_be_asked(connection: Connection, forge: Forge) -> bool:
-    if repositories.paused_for(connection, forge.name) is not None:
-        return False
-    breaker = relays.breaker(connection, forge.endpoint)
-    return not breaker.is_open or relays.take_probe(connection, forge.endpoint, within=PROBE_WITHIN)
+def take_probe(connection: Connection, forge: Forge) -> bool:
+    """Whether this worker is the one that may try a forge whose breaker is open."""
+    return relays.take_probe(connection, forge.endpoint, within=PROBE_WITHIN)
 
 
-def _note(connection: Connection, forge: Forge, fault: ForgeFault) -> None:
-    """What an answer says of the whole forge; most say only something of what was asked."""
+def note_success(connection: Connection, forge: Forge, installations: Sequence[int] = ()) -> None:
+    """The forge has done what was asked, with the tokens of these installations."""
+    relays.record_success(connection, forge.endpoint)
+    pauses.resume(connection, forge.name, installations)
+
+
+def note_fault(connection: Connection, forge: Forge, fault: ForgeFault) -> float | None:
+    """
+    Note what an answer says of more than what was asked; most say nothing.
+
+    Returns for how many seconds the installation or the forge is paused because of it; None: it is not.
+    """
     meaning = fault.meaning
     match meaning:
         case RateLimited():
-            repositories.pause(connection, forge.name, wait=meaning.wait)
+            return pauses.pause(connection, forge.name, fault.installation, wait=meaning.wait)
         case Unavailable() | Misconfigured() | CredentialsExpired():
             is_ours = not isinstance(meaning, Unavailable)
             relays.record_failure(
@@ -108,3 +139,4 @@ def _note(connection: Connection, forge: Forge, fault: ForgeFault) -> None:
             )
         case _:
             relays.record_success(connection, forge.endpoint)
+    return None

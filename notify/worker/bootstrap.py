@@ -42,6 +42,7 @@ IMPORT_BEFORE_FORK = (
     "notify.intake.fan_out",
     "notify.sources.inbox",
     "notify.sources.reconciler",
+    "notify.statuses.apply",
     "notify.work.stage",
     *(("uvloop",) if find_spec("uvloop") else ()),
     "jinja2.ext",

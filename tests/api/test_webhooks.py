@@ -34,7 +34,9 @@ SETTINGS = ForgeSettings(
 @pytest.fixture
 def app(context: Context, database: Database) -> FastAPI:
     """The API with one forge that is never asked."""
-    forge = Forge(SETTINGS, parser=connect.parser(SETTINGS), reader=connect.reader(SETTINGS))
+    connected = connect.connected(SETTINGS)
+    parser = connect.parser(SETTINGS)
+    forge = Forge(SETTINGS, parser=parser, reader=connected.reader, writer=connected.writer)
     return build_app(replace(context, forges=Forges(database, {SETTINGS.name: forge})))
 
 

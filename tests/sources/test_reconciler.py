@@ -74,7 +74,7 @@ def test_a_forge_that_limits_the_rate_is_left_alone_as_long_as_it_says(
     forge.rest.only(f"/{REPOSITORY}/pulls", answer=Answer(403, {"Retry-After": "120"}))
     forge.state.open_pull(REPOSITORY, by="alice", title="Change", head="b")
     sources.sweep()
-    (pause,) = sources.rows("SELECT extract(epoch FROM paused_until - now())::int FROM notify.forges")
+    (pause,) = sources.rows("SELECT extract(epoch FROM paused_until - now())::int FROM notify.forge_installations")
     assert 100 < pause[0] <= 120
     asked = len(forge.rest.calls)
     sources.worker.execute("UPDATE notify.work_items SET due_at = now() WHERE stage = 'reconcile'")

@@ -70,6 +70,7 @@ class ForgeHarness:
         """Read the forge as if the interval had passed."""
         with self.worker.database.begin() as connection:
             connection.execute(text("UPDATE notify.forges SET listed_from = now(), paused_until = NULL"))
+            connection.execute(text("DELETE FROM notify.forge_installations"))
             connection.execute(text("UPDATE notify.work_items SET due_at = now() WHERE stage = 'reconcile'"))
         return self.reconciler.drain()
 

@@ -11,9 +11,6 @@ from notify.domain.claims import Lane
 from notify.domain.forge import Repository
 from notify.domain.stages import RECONCILE
 
-LONGEST_PAUSE = timedelta(hours=1)
-FIRST_PAUSE = timedelta(minutes=1)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownRepository:
@@ -127,17 +124,6 @@ _LISTED = """
         fault_at = CASE WHEN %(fault)s::text IS NOT NULL THEN coalesce(fault_at, now()) END,
         listed_at = CASE WHEN %(fault)s::text IS NULL THEN now() ELSE listed_at END
     WHERE name = %(name)s"""
-_PAUSE = """
-    INSERT INTO notify.forges AS known (name, paused_until, pauses)
-    VALUES (%(name)s, now() + coalesce(%(wait)s, %(first)s), 1)
-    ON CONFLICT (name) DO UPDATE SET pauses = known.pauses + 1, paused_until = greatest(
-        known.paused_until,
-        now() + coalesce(%(wait)s, least(%(longest)s, %(first)s * power(2, least(known.pauses, 20))))
-    )"""
-_RESUME = "UPDATE notify.forges SET pauses = 0 WHERE name = %(name)s AND pauses > 0 AND paused_until <= now()"
-_PAUSED_FOR = """
-    SELECT extract(epoch FROM paused_until - now())::float8 FROM notify.forges
-    WHERE name = %(name)s AND paused_until > now()"""
 _STATES = "SELECT name, listed_at, fault, paused_until FROM notify.forges ORDER BY name"
 _AGES = """
     SELECT forge, max(extract(epoch FROM now() - coalesce(swept_at, fault_at, now())))::float8 AS seconds
@@ -238,23 +224,6 @@ def is_listing_due(connection: Connection, forges: Sequence[str]) -> bool:
 def listed(connection: Connection, forge: str, *, fault: str | None) -> None:
     """The listing was complete, or why not."""
     connection.exec_driver_sql(_LISTED, {"name": forge, "fault": fault})
-
-
-def pause(connection: Connection, forge: str, *, wait: timedelta | None) -> None:
-    """Ask the forge nothing for so long; None: for a minute, doubled each time in a row, an hour at most."""
-    values = {"name": forge, "wait": wait, "first": FIRST_PAUSE, "longest": LONGEST_PAUSE}
-    connection.exec_driver_sql(_PAUSE, values)
-
-
-def resume(connection: Connection, forge: str) -> None:
-    """The forge has answered since its last pause."""
-    connection.exec_driver_sql(_RESUME, {"name": forge})
-
-
-def paused_for(connection: Connection, forge: str) -> timedelta | None:
-    """How long the forge is still to be asked nothing; None: it may be."""
-    seconds = connection.exec_driver_sql(_PAUSED_FOR, {"name": forge}).scalar()
-    return None if seconds is None else timedelta(seconds=seconds)
 
 
 def states(connection: Connection) -> list[ForgeState]:
