@@ -108,6 +108,12 @@ def weekdays(language: str) -> list[str]:
     return [str(names[day]) for day in range(7)]
 
 
+def city(zone_name: str, *, language: str) -> str:
+    """The place that a time zone is named after, in a language where it has a name of its own there."""
+    known = {} if language == DEFAULT else _locale(language).time_zones.get(zone_name) or {}
+    return str(known.get("city") or zone_name.partition("/")[2].replace("_", " "))
+
+
 @lru_cache(maxsize=1_000)
 def zone(name: str | None) -> tzinfo:
     """The time zone of this name; UTC if it is unknown."""

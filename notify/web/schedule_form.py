@@ -103,14 +103,14 @@ def facts(
         }
         for mode, label in MODES.items()
     ]
-    zones = time_zones.by_region()
-    is_listed = shown.timezone in ("", "UTC") or any(shown.timezone in names for names in zones.values())
+    zones = time_zones.by_region(language)
+    listed = {name for named in zones.values() for name, _ in named} | {"", "UTC"}
     return {
         "fields": shown,
         "modes": modes,
         "weekdays": [(str(number), name) for number, name in enumerate(weekdays(language), start=1)],
         "zones": zones,
-        "unlisted_zone": None if is_listed else shown.timezone,
+        "unlisted_zone": None if shown.timezone in listed else shown.timezone,
         "home": person.timezone or "UTC",
     }
 

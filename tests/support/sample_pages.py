@@ -18,7 +18,7 @@ from notify.web.unsubscribe import Stoppable
 SETTINGS_URL = "../preferences/YWxpY2U.sample"
 ERRORS = {"timezone": schedule_form.NO_SUCH_TIMEZONE, "quiet_hours": schedule_form.NO_SUCH_QUIET_HOURS}
 # The list of the machine's time zones changes with its updates.
-ZONES = {"Europe": ["Europe/Berlin", "Europe/Isle_of_Man"]}
+ZONES = {"Europe": [("Europe/Berlin", "Berlin"), ("Europe/Isle_of_Man", "Isle of Man")]}
 TITLE = "Cap the upload retry"
 COMMENTS = "Somebody comments on a change list you wrote or review."
 KINDS = (

@@ -229,6 +229,8 @@ def test_the_page_uses_the_readers_language_and_time_zone(api: httpx.Client, pag
         directory.mark_undeliverable(connection, [refused])
     text = api.get(page).text
     assert "Benachrichtigungen für dana" in text
+    assert '<optgroup label="Europa">' in text
+    assert '<option value="Europe/Rome">Rom</option>' in text
     assert search(r"Am \d+\. \w+ \d{4} \d\d:\d\d \+0545 hat der Mailserver", text)
 
 
