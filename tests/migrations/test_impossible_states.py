@@ -7,16 +7,19 @@ from uuid import UUID
 
 import pytest
 from psycopg.errors import CheckViolation, ForeignKeyViolation, NotNullViolation, UniqueViolation
-from sqlalchemy import Connection, Table, func, insert, text
+from sqlalchemy import Connection, Table, func, insert, select, text
 from sqlalchemy.exc import DatabaseError
 
 from notify.store.tables.emails import email_attempts, email_jobs, events, notifications, work_items
 from notify.store.tables.forges import (
+    forge_actions,
     forge_branches,
     forge_changes,
+    forge_entries,
     forge_repositories,
     forge_reviewers,
     forges,
+    identities,
     unmapped_logins,
     webhook_deliveries,
 )
@@ -31,6 +34,7 @@ from notify.store.tables.operations import (
 from notify.store.tables.people import (
     api_tokens,
     change_lists,
+    cl_owners,
     cl_reviewers,
     notification_event_types,
     people,
@@ -120,6 +124,16 @@ def status_attempt(connection: Connection, **columns: Any) -> None:
     connection.execute(insert(status_attempts).values(**{**valid, **columns}))
 
 
+def action(connection: Connection, **columns: Any) -> None:
+    valid = {"repository_id": repository(connection), "number": 1, "action": "opened", "on_behalf_of": "alice"}
+    connection.execute(insert(forge_actions).values(**{**valid, **columns}))
+
+
+def owner(connection: Connection, **columns: Any) -> None:
+    connection.execute(insert(change_lists).values(link="CL-1"))
+    connection.execute(insert(cl_owners).values(**{"topic": "CL-1", "username": "bob", **columns}))
+
+
 ADD: dict[Table, Add] = {
     webhook_deliveries: adds(
         webhook_deliveries, forge="github", delivery_id="1", event="ping", body=b"{}", content_type="application/json"
@@ -129,6 +143,12 @@ ADD: dict[Table, Add] = {
     forge_changes: change,
     forge_reviewers: reviewer,
     forge_branches: branch,
+    forge_entries: adds(
+        forge_entries, forge="github", slug="retries", path="rfcs/retries.md", sha="0" * 40, synced_at=func.now()
+    ),
+    forge_actions: action,
+    identities: adds(identities, forge="github", login="Alice", username="alice", source="cli"),
+    cl_owners: owner,
     unmapped_logins: adds(unmapped_logins, forge="github", login="mallory", missed=1, last_event_key="k"),
     commit_statuses: status_of,
     status_attempts: status_attempt,
@@ -326,6 +346,48 @@ def event_without_an_actor(connection: Connection) -> None:
     rows.event(connection, actor=None)
 
 
+def twice(table: Table, **columns: Any) -> Callable[[Connection], None]:
+    """Add two rows that may not be there together."""
+
+    def attempt(connection: Connection) -> None:
+        ADD[table](connection)
+        ADD[table](connection, **columns)
+
+    return attempt
+
+
+def second(table: Table) -> Callable[[Connection], None]:
+    """Add a row, and a copy of it."""
+
+    def attempt(connection: Connection) -> None:
+        ADD[table](connection)
+        connection.execute(insert(table).from_select([one.name for one in table.c], select(table)))
+
+    return attempt
+
+
+def nothings(table: Table, column: str, value: object) -> Callable[[Connection], None]:
+    """Add a row that belongs to a row that there is not."""
+
+    def attempt(connection: Connection) -> None:
+        ADD[table](connection, **{column: value})
+
+    return attempt
+
+
+OF_FORGES = [
+    *((twice(table), UniqueViolation) for table in (webhook_deliveries, forges, forge_repositories)),
+    *((twice(table), UniqueViolation) for table in (forge_entries, identities, unmapped_logins)),
+    *((second(table), UniqueViolation) for table in (forge_changes, forge_reviewers, forge_branches, cl_owners)),
+    (twice(identities, login="aLICE", username="bob"), UniqueViolation),
+    (nothings(forge_changes, "repository_id", 0), ForeignKeyViolation),
+    (nothings(forge_reviewers, "number", 2), ForeignKeyViolation),
+    (nothings(forge_branches, "repository_id", 0), ForeignKeyViolation),
+    (nothings(forge_actions, "repository_id", 0), ForeignKeyViolation),
+    (nothings(cl_owners, "topic", "CL-0"), ForeignKeyViolation),
+]
+
+
 @pytest.mark.parametrize(
     ("attempted", "because"),
     [
@@ -337,6 +399,7 @@ def event_without_an_actor(connection: Connection) -> None:
         (reviewer_of_nothing, ForeignKeyViolation),
         (choice_about_nothing, ForeignKeyViolation),
         (event_without_an_actor, NotNullViolation),
+        *OF_FORGES,
     ],
 )
 def test_rows_that_belong_together_cannot_be_separated(
