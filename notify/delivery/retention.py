@@ -37,6 +37,7 @@ class Pruned:
     jobs: int = 0
     events: int = 0
     deliveries: int = 0
+    logins: int = 0
     stats: int = 0
     emptied: int = 0
     elsewhere: bool = False
@@ -45,7 +46,8 @@ class Pruned:
 
 class Pruning:
     """
-    One run: deletes emails, events without emails, webhook deliveries, the payload of other events, and counts.
+    One run: deletes emails, events without emails, webhook deliveries, the payload of other events, and counts, also
+    those of logins that are nobody's.
 
     Use each object once.
 
@@ -100,6 +102,7 @@ class Pruning:
             self.pruned.emptied += batch.deleted
             yield self.pruned
         with self._transaction() as connection:
+            self.pruned.logins = upkeep.prune_logins(connection, self._kept)
             self.pruned.stats = upkeep.prune_stats(connection, self._kept)
         yield self.pruned
 

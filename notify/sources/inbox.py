@@ -115,6 +115,8 @@ class Inbox:
                 done.update(self._work_off(claim, batch[claim.id], asked_at))
             except UNAVAILABLE:
                 raise
+            except MalformedEvent as error:
+                done.update(self._die(claim, f"{MALFORMED}: {error}"))
             except Exception as error:
                 log.exception("inbox.failed", delivery=claim.id)
                 done.update(self._retry(claim, f"internal_error: {type(error).__name__}"))
@@ -159,19 +161,15 @@ class Inbox:
             return self._without_an_answer(claim, forge, parsed, fault)
         self._checkpoint(INBOX_ASKED)
         result = Result(status=DeliveryStatus.DONE, repository=reading.repository.full_name)
-        try:
-            with self._database.begin() as connection:
-                written = mirror.write(connection, reading, asked_at=asked_at)
-                match found:
-                    case ForgeEvent():
-                        key = mirror.tell(connection, found, written)
-                        result = _told(result, key)
-                    case Ignored() | ChangeTouched():
-                        result = _ignored(result, found.reason)
-                ours = self._end(connection, claim, items.done(claim), result)
-                self._checkpoint(INBOX_WRITTEN)
-        except MalformedEvent as error:
-            return self._die(claim, f"{MALFORMED}: {error}")
+        with self._database.begin() as connection:
+            written = mirror.write(connection, reading, asked_at=asked_at)
+            match found:
+                case ForgeEvent():
+                    result = _told(result, mirror.tell(connection, found, written))
+                case Ignored() | ChangeTouched():
+                    result = _ignored(result, found.reason)
+            ours = self._end(connection, claim, items.done(claim), result)
+            self._checkpoint(INBOX_WRITTEN)
         self._checkpoint(INBOX_COMMITTED)
         return _counts(result) if ours else {}
 

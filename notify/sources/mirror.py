@@ -12,6 +12,7 @@ from notify.domain.forge import (
     Account,
     Change,
     ChangeReading,
+    ChangeState,
     ForgeEvent,
     Repository,
     Reviewer,
@@ -40,6 +41,7 @@ class Written:
     What the mirror has of a change after it was written.
 
     Attributes:
+        change: As the forge states it, but what was merged once stays merged.
         known: What it had before; None: nothing.
         reviewers: As the forge states them, without the author.
         is_newest: What the mirror had was not newer.
@@ -88,7 +90,8 @@ class Mirror:
         author, author_from = self._author(connection, repository_id, change)
         row = self._row(repository_id, reading, author=author, author_from=author_from, asked_at=asked_at)
         row = replace(row, link=known.link) if known else row
-        is_newest = mirror.put_change(connection, row)
+        state = mirror.put_change(connection, row)
+        is_newest = state is not None
         if not is_newest and asked_at is None:
             mirror.mark_stale(connection, repository_id, change.number)
         reviewers = [one for one in reading.reviewers if one.login.lower() != author.lower()]
@@ -97,7 +100,7 @@ class Mirror:
         written = Written(
             repository_id=repository_id,
             link=row.link,
-            change=change,
+            change=change if state is None else replace(change, state=ChangeState(state)),
             known=known,
             reviewers=tuple(reviewers),
             is_newest=is_newest,
@@ -111,11 +114,13 @@ class Mirror:
         A person's request for review is told once, whether the webhook or a sweep sees it first.
         """
         requested = self._requested(connection, event, written)
-        self._count_missed(connection, event, written)
         if not (requested if event.type == REVIEW_REQUESTED else written.usernames):
+            self._count_missed(connection, event, written)
             return None
         actor = self._actor(connection, event.actor)
-        receive(connection, [event_of(event, link=written.link, actor=actor, requested=requested)])
+        (receipt,) = receive(connection, [event_of(event, link=written.link, actor=actor, requested=requested)])
+        if not receipt.duplicate:
+            self._count_missed(connection, event, written, is_new=True)
         return event.key
 
     def requests_of(self, written: Written, repository: Repository) -> list[ForgeEvent]:
@@ -182,7 +187,7 @@ class Mirror:
         self, connection: Connection, written: Written, *, reading: ChangeReading, author: str
     ) -> Written:
         """What the fan-out is to know, in the directory's own words."""
-        change, owners = reading.change, self._owners(connection, reading)
+        change, owners = written.change, self._owners(connection, reading)
         logins = {author, *(one.login for one in written.reviewers), *owners}
         usernames = self._usernames(connection, logins)
         by_email = self._author_by_email(connection, author, change)
@@ -259,9 +264,12 @@ class Mirror:
         usernames = self._usernames(connection, untold)
         return tuple(dict.fromkeys(usernames[login.lower()] for login in untold if login.lower() in usernames))
 
-    def _count_missed(self, connection: Connection, event: ForgeEvent, written: Written) -> None:
+    def _count_missed(
+        self, connection: Connection, event: ForgeEvent, written: Written, *, is_new: bool = False
+    ) -> None:
         missed = [login for login in written.concerned if login.lower() not in written.usernames]
-        identities.miss(connection, self.settings.name, missed, event_key=event.key)
+        name, at = self.settings.name, event.occurred_at
+        identities.miss(connection, name, missed, event_key=event.key, at=at, is_new=is_new)
 
 
 ENTRY_BRANCHES = ("propose", "edit", "claim", "metadata")

@@ -86,7 +86,7 @@ def test_dead_deliveries_are_a_finding_and_strangers_a_note(notify: Notify, data
     given = NewDelivery(forge="github", delivery_id="d", event="ping", content_type="application/json", body=b"{}")
     with database.begin() as connection:
         id_ = deliveries.store(connection, [given])[0].id
-        identities.miss(connection, "github", ["stranger"], event_key="k")
+        identities.miss(connection, "github", ["stranger"], event_key="k", at=datetime.now(UTC))
     change(
         database,
         "UPDATE notify.webhook_deliveries SET status = 'dead', finished_at = now(), outcome_reason = 'no JSON'",

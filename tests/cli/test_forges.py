@@ -1,6 +1,7 @@
 """Forges and identities as an operator sees them."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -154,7 +155,7 @@ def test_a_file_of_another_shape_is_refused(notify: Notify, tmp_path: Path, cont
 
 def test_logins_that_are_nobodys_are_listed_until_they_are_somebodys(notify: Notify, database: Database) -> None:
     with database.begin() as connection:
-        identities.miss(connection, "github", ["Stranger"], event_key="k1")
+        identities.miss(connection, "github", ["Stranger"], event_key="k1", at=datetime.now(UTC))
     (listed,) = notify("identities", "unmapped", "--json").json
     assert (listed["login"], listed["missed"]) == ("stranger", 1)
 

@@ -1,6 +1,7 @@
 """Webhook deliveries: which are let in, what becomes of them, and what a forge that is away changes."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from json import dumps
 from uuid import uuid4
 
@@ -188,6 +189,55 @@ def test_a_login_that_is_nobodys_gets_nothing_and_is_counted(sources: ForgeHarne
     assert missed == [("mallory", True)]
     (actor,) = sources.rows("SELECT actor FROM notify.events WHERE type = 'cl.comment.created'")
     assert actor == ("octocat (github)",)
+
+
+@pytest.mark.parametrize("opener", ["alice", "mallory"])
+def test_deliveries_that_are_replayed_in_turn_count_what_a_login_missed_once(
+    sources: ForgeHarness, forge: EmbeddedForge, opener: str
+) -> None:
+    """Mallory is nobody here: events that concern others too are stored, the others are not."""
+    forge.state.open_pull(REPOSITORY, by=opener, title="Change", head="b")
+    forge.state.request_review(REPOSITORY, 1, by="alice", logins=["mallory"])
+    for words in ("Why?", "Why not?"):
+        forge.state.comment(REPOSITORY, 1, by="octocat", body=words)
+    sources.take_webhooks()
+    missed = "SELECT login, missed FROM notify.unmapped_logins"
+    before = sources.rows(missed)
+    with sources.worker.database.begin() as connection:
+        for one in deliveries.listed(connection):
+            deliveries.replay(connection, one.id)
+    assert sources.take_webhooks()["claimed"] > 2
+    assert sources.rows(missed) == before
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_an_event_that_is_malformed_ends_at_once_whether_or_not_the_forge_answers(
+    sources: ForgeHarness, forge: EmbeddedForge, *, answers: bool
+) -> None:
+    forge.state.open_pull(REPOSITORY, by="alice", title="Change", head="b")
+    sources.take_webhooks()
+    sources.clock.set(late=timedelta(days=-1))
+    forge.state.comment(REPOSITORY, 1, by="bob", body="From a day that is still to come.")
+    forge.rest.instead += [] if answers else [Answer(502)] * 20
+    assert sources.take_webhooks()["dead"] == 1
+    (comment,) = [one for one in statuses(sources) if one[0] == "issue_comment"]
+    assert comment[1] == "dead"
+    assert str(comment[2]).startswith("malformed")
+
+
+def test_what_was_merged_stays_merged_in_the_directory_as_in_the_mirror(
+    sources: ForgeHarness, forge: EmbeddedForge
+) -> None:
+    forge.state.open_pull(REPOSITORY, by="alice", title="Change", head="b")
+    forge.state.merge(REPOSITORY, 1, by="carol")
+    sources.take_webhooks()
+    forge.state.repository(REPOSITORY).pulls[1].merged_at = None
+    forge.state.edit_pull(REPOSITORY, 1, by="alice", title="No longer merged, says the forge")
+    sources.take_webhooks()
+    states = """
+        SELECT mirrored.title, mirrored.state, known.state FROM notify.forge_changes AS mirrored
+        JOIN notify.change_lists AS known USING (link)"""
+    assert sources.rows(states) == [("No longer merged, says the forge", "merged", "merged")]
 
 
 def test_what_an_operator_says_of_a_login_counts_before_its_spelling(

@@ -1,6 +1,6 @@
 """How long webhook deliveries are kept."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
@@ -9,6 +9,7 @@ from notify.delivery.retention import Pruning
 from notify.domain.claims import Lane
 from notify.domain.retention import RetentionPeriods
 from notify.store.database import Database
+from notify.store.forges import identities
 from notify.store.operations import upkeep
 from tests.support import rows
 
@@ -40,3 +41,14 @@ def test_a_delivery_that_waits_is_kept_however_old_it_is(database: Database) -> 
         connection.execute(text("UPDATE notify.webhook_deliveries SET status = 'pending', finished_at = NULL"))
         rows.item(connection, "inbox", id_)
     assert Pruning(database, KEPT).run().deliveries == 0
+
+
+def test_a_login_that_is_nobodys_is_forgotten_once_it_has_missed_nothing_for_long(database: Database) -> None:
+    now = datetime.now(UTC)
+    with database.begin() as connection:
+        for login, days in (("old", 91), ("recent", 89)):
+            identities.miss(connection, "github", [login], event_key="k", at=now - timedelta(days=days))
+        assert upkeep.old(connection, KEPT).logins == 1
+    assert Pruning(database, KEPT).run().logins == 1
+    with database.begin() as connection:
+        assert [one.login for one in identities.unmapped(connection)] == ["recent"]

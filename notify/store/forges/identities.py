@@ -61,11 +61,13 @@ _LIST = """
     WHERE (%(forge)s::text IS NULL OR forge = %(forge)s) AND (%(username)s::text IS NULL OR username = %(username)s)
     ORDER BY forge, lower(login)"""
 _MISS = """
-    INSERT INTO notify.unmapped_logins AS known (forge, login, missed, last_event_key)
-    SELECT %(forge)s, login, 1, %(key)s FROM unnest(%(logins)s::text[]) AS missed(login) ORDER BY login
+    INSERT INTO notify.unmapped_logins AS known (forge, login, missed, last_event_key, first_at, last_at)
+    SELECT %(forge)s, login, 1, %(key)s, %(at)s, %(at)s FROM unnest(%(logins)s::text[]) AS missed(login) ORDER BY login
     ON CONFLICT (forge, login) DO UPDATE
-    SET missed = known.missed + 1, last_event_key = excluded.last_event_key, last_at = now()
-    WHERE known.last_event_key <> excluded.last_event_key"""
+    SET missed = known.missed + 1, last_at = greatest(known.last_at, excluded.last_at),
+        last_event_key = CASE WHEN excluded.last_at >= known.last_at THEN excluded.last_event_key
+            ELSE known.last_event_key END
+    WHERE %(is_new)s OR (excluded.last_at, excluded.last_event_key) > (known.last_at, known.last_event_key)"""
 _UNMAPPED = """
     SELECT forge, login, missed, last_event_key, first_at, last_at FROM notify.unmapped_logins
     WHERE (%(forge)s::text IS NULL OR forge = %(forge)s) ORDER BY missed DESC, forge, login"""
@@ -110,11 +112,20 @@ def by_email(connection: Connection, email: str) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def miss(connection: Connection, forge: str, logins: Iterable[str], *, event_key: str) -> None:
-    """Count an event that would have concerned these logins, if they were somebody's."""
+def miss(
+    connection: Connection, forge: str, logins: Iterable[str], *, event_key: str, at: datetime, is_new: bool = False
+) -> None:
+    """
+    Count an event that would have concerned these logins, if they were somebody's; never the same one twice.
+
+    Args:
+        at: When it happened.
+        is_new: It is stored and was not before; False: it is not stored, and counts if it is later than the last.
+    """
     missed = sorted({login.lower() for login in logins})
     if missed:
-        connection.exec_driver_sql(_MISS, {"forge": forge, "logins": missed, "key": event_key})
+        values = {"forge": forge, "logins": missed, "key": event_key, "at": at, "is_new": is_new}
+        connection.exec_driver_sql(_MISS, values)
 
 
 def unmapped(connection: Connection, *, forge: str | None = None) -> list[UnmappedLogin]:

@@ -122,7 +122,7 @@ _PUT = f"""
             IS DISTINCT FROM ({", ".join(f"excluded.{name}" for name in _CHANGING if name not in _SEEN)})
             THEN now() ELSE known.updated_at END
     WHERE {_NEWER}
-    RETURNING link"""
+    RETURNING state"""
 _MARK_STALE = """
     UPDATE notify.forge_changes SET stale = true
     WHERE repository_id = %(repository_id)s AND number = %(number)s AND NOT stale"""
@@ -214,9 +214,9 @@ def stale(connection: Connection, repository_id: int) -> list[int]:
     return list(connection.exec_driver_sql(_STALE, {"id": repository_id}).scalars())
 
 
-def put_change(connection: Connection, row: ChangeRow) -> bool:
-    """Write the change as it is; False if what is known is newer, and nothing was written."""
-    return connection.exec_driver_sql(_PUT, asdict(row)).first() is not None
+def put_change(connection: Connection, row: ChangeRow) -> str | None:
+    """Write the change as it is; its state from now on, or None: what is known is newer, and nothing was written."""
+    return connection.exec_driver_sql(_PUT, asdict(row)).scalar()
 
 
 def mark_stale(connection: Connection, repository_id: int, number: int) -> None:

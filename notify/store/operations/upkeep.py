@@ -41,6 +41,7 @@ class OldRows:
     jobs: int
     events: int
     deliveries: int
+    logins: int
     stats: int
 
 
@@ -102,6 +103,7 @@ _EMPTY_EVENTS = _batch(
     "UPDATE notify.events SET payload = '{}', emptied_at = now()",
 )
 _PRUNE_STATS = "DELETE FROM notify.delivery_stats WHERE minute < now() - %(kept)s::interval"
+_PRUNE_LOGINS = "DELETE FROM notify.unmapped_logins WHERE last_at < now() - %(kept)s::interval"
 _OLD_JOBS = f"""
     SELECT count(*) FROM notify.email_jobs AS job WHERE {_IS_OLD.format("job")} AND NOT EXISTS (
         SELECT FROM notify.email_jobs AS replay
@@ -114,6 +116,8 @@ _OLD_EVENTS = f"""
     )"""
 _OLD_DELIVERIES = f"SELECT count(*) FROM notify.webhook_deliveries AS delivery WHERE {_IS_OLD.format('delivery')}"
 _OLD_STATS = "SELECT count(*) FROM notify.delivery_stats WHERE minute < now() - %(kept)s::interval"
+
+_OLD_LOGINS = "SELECT count(*) FROM notify.unmapped_logins WHERE last_at < now() - %(kept)s::interval"
 
 
 def try_lock(connection: Connection) -> bool:
@@ -157,6 +161,11 @@ def prune_stats(connection: Connection, kept: RetentionPeriods) -> int:
     return connection.exec_driver_sql(_PRUNE_STATS, {"kept": kept.dead}).rowcount
 
 
+def prune_logins(connection: Connection, kept: RetentionPeriods) -> int:
+    """Delete logins that are nobody's and have missed nothing for long; returns how many."""
+    return connection.exec_driver_sql(_PRUNE_LOGINS, {"kept": kept.dead}).rowcount
+
+
 def old(connection: Connection, kept: RetentionPeriods) -> OldRows:
     """How many rows a complete run would delete. Reads them all."""
     by_status = {"kept": _as_json({**kept.emails, **kept.events})}
@@ -164,6 +173,7 @@ def old(connection: Connection, kept: RetentionPeriods) -> OldRows:
         jobs=connection.exec_driver_sql(_OLD_JOBS, by_status).scalar_one(),
         events=connection.exec_driver_sql(_OLD_EVENTS, by_status).scalar_one(),
         deliveries=connection.exec_driver_sql(_OLD_DELIVERIES, {"kept": _as_json(kept.webhooks)}).scalar_one(),
+        logins=connection.exec_driver_sql(_OLD_LOGINS, {"kept": kept.dead}).scalar_one(),
         stats=connection.exec_driver_sql(_OLD_STATS, {"kept": kept.dead}).scalar_one(),
     )
 
