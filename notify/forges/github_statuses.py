@@ -14,6 +14,7 @@ from notify.domain.forge_answers import ForgeFault
 from notify.domain.forge_settings import ForgeSettings
 from notify.domain.statuses import (
     ANNOTATIONS_A_CALL,
+    CUT,
     STATUS_STATES,
     Annotation,
     AppliedStatus,
@@ -30,7 +31,8 @@ from notify.forges.common.fields import Fields
 from notify.forges.common.statuses import LabelledPull, commit_status, is_gone, labelled_pull, present_name
 from notify.forges.pages import Pages
 
-LONGEST_ANNOTATION_TITLE = 255
+# In bytes, unlike all other limits.
+LARGEST_MESSAGE = 65_536
 Json = dict[str, Any]
 
 
@@ -52,8 +54,8 @@ class StatedAnnotation:
             start_line=one.start_line,
             end_line=one.end_line,
             annotation_level=one.level.value,
-            message=short_text(one.message),
-            title=(one.title or "")[:LONGEST_ANNOTATION_TITLE],
+            message=_short_message(one.message),
+            title=one.title or "",
         )
 
     @classmethod
@@ -204,3 +206,10 @@ def _outputs(status: Status, annotations: Sequence[StatedAnnotation]) -> Sequenc
 
 def _annotations(status: Status) -> Sequence[StatedAnnotation]:
     return [StatedAnnotation.of(one) for one in status.output.annotations] if status.output else ()
+
+
+def _short_message(text: str) -> str:
+    stated = text.encode()
+    if len(stated) <= LARGEST_MESSAGE:
+        return text
+    return stated[: LARGEST_MESSAGE - len(CUT.encode())].decode(errors="ignore").rstrip() + CUT

@@ -180,11 +180,14 @@ def test_a_check_run_without_output_shows_its_description(app: StatusWriter, che
 
 
 def test_long_texts_are_cut_and_say_so(app: StatusWriter, checks: Checks) -> None:
-    app.apply(check(output=output(summary="é" * 70_000, text="x" * 65_535)))
+    app.apply(check(output=output(annotation(1, message="é" * 65_000), summary="é" * 70_000, text="x" * 65_535)))
     shown = checks.runs[100]["output"]
     assert len(shown["summary"]) <= 65_535
     assert "cut" in shown["summary"][-100:]
     assert shown["text"] == "x" * 65_535
+    (message,) = [one["message"] for one in checks.annotations[100]]
+    assert 65_000 < len(message.encode()) <= 65_536
+    assert "cut" in message[-100:]
 
 
 def test_annotations_are_sent_in_fifties_and_none_twice(forge: ForgeServer, app: StatusWriter, checks: Checks) -> None:
