@@ -105,6 +105,8 @@ def replay_delivery(delivery_id: DeliveryId, context: InContext) -> DeliveryView
         before = deliveries.view(connection, delivery_id)
         if before is None:
             raise HTTPException(HTTPStatus.NOT_FOUND, f"no delivery has the id {delivery_id}")
+        if not before.bytes:
+            raise HTTPException(HTTPStatus.CONFLICT, f"the body of delivery {delivery_id} was erased")
         if not deliveries.replay(connection, delivery_id):
             raise HTTPException(HTTPStatus.CONFLICT, f"delivery {delivery_id} is {before.status}")
         after = deliveries.view(connection, delivery_id)

@@ -22,7 +22,7 @@ Name = Annotated[str, Argument(metavar="NAME", help="The person's username.")]
 
 MIRRORED = {"forge_changes", "forge_reviewers", "forge_entries", "forge_actions", "webhook_deliveries"}
 MIRROR_RETURNS = (
-    "The forge still knows {name}: the next reading of a pull request that names them brings their login back."
+    "The forge still knows {name}: the next reading of a pull request or entry that names them brings their login back."
     " Delete the account there as well."
 )
 
