@@ -198,6 +198,8 @@ class Settings(BaseModel):
     """How long the text of events is kept once no email waits for it; none: as long as the event."""
     keep_deliveries_days: int = Field(default=14, ge=1, le=3650)
     """How long webhook deliveries are kept once they are done or ignored; dead ones as long as dead emails."""
+    keep_statuses_days: int = Field(default=14, ge=1, le=3650)
+    """How long statuses are kept once they are shown or skipped; dead ones as long as dead emails."""
     forges_file: Path | None = None
     """TOML file that names forges and queues; none: no webhook is taken, no forge is read."""
     reconcile_seconds: float = Field(default=300, gt=0, le=86_400)
@@ -261,6 +263,7 @@ class Settings(BaseModel):
             dead=timedelta(days=self.keep_dead_days),
             bodies=bodies,
             deliveries=timedelta(days=self.keep_deliveries_days),
+            statuses=timedelta(days=self.keep_statuses_days),
         )
 
 

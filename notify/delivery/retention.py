@@ -38,6 +38,7 @@ class Pruned:
     events: int = 0
     deliveries: int = 0
     logins: int = 0
+    statuses: int = 0
     stats: int = 0
     emptied: int = 0
     elsewhere: bool = False
@@ -46,8 +47,8 @@ class Pruned:
 
 class Pruning:
     """
-    One run: deletes emails, events without emails, webhook deliveries, the payload of other events, and counts, also
-    those of logins that are nobody's.
+    One run: deletes emails, events without emails, webhook deliveries, statuses, the payload of other events, and
+    counts, also those of logins that are nobody's.
 
     Use each object once.
 
@@ -97,6 +98,9 @@ class Pruning:
             yield self.pruned
         for batch in self._run_batches(upkeep.prune_deliveries):
             self.pruned.deliveries += batch.deleted
+            yield self.pruned
+        for batch in self._run_batches(upkeep.prune_statuses):
+            self.pruned.statuses += batch.deleted
             yield self.pruned
         for batch in self._run_batches(upkeep.empty_events):
             self.pruned.emptied += batch.deleted

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from notify.domain.outcomes import DeliveryStatus, EventStatus, JobStatus
+from notify.domain.statuses import TargetStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,13 +15,14 @@ class RetentionPeriods:
 
     ``sent``: for sent and skipped emails and fanned-out events. ``dead``: for all other emails and events, and for
     counts. ``bodies``: for the text of events, once no email about them waits; None: as long as the event.
-    ``deliveries``: for webhook deliveries that are done or ignored.
+    ``deliveries``: for webhook deliveries that are done or ignored. ``statuses``: for those that are shown or skipped.
     """
 
     sent: timedelta = timedelta(days=14)
     dead: timedelta = timedelta(days=90)
     bodies: timedelta | None = None
     deliveries: timedelta = timedelta(days=14)
+    statuses: timedelta = timedelta(days=14)
 
     @property
     def emails(self) -> Mapping[str, timedelta]:
@@ -40,3 +42,9 @@ class RetentionPeriods:
         """By the final status of a webhook delivery."""
         done: dict[str, timedelta] = dict.fromkeys((DeliveryStatus.DONE, DeliveryStatus.IGNORED), self.deliveries)
         return {**done, DeliveryStatus.DEAD: self.dead}
+
+    @property
+    def commit_statuses(self) -> Mapping[str, timedelta]:
+        """By the final status of a target."""
+        shown: dict[str, timedelta] = dict.fromkeys((TargetStatus.APPLIED, TargetStatus.SKIPPED), self.statuses)
+        return {**shown, TargetStatus.DEAD: self.dead, TargetStatus.CANCELLED: self.dead}

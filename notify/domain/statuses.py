@@ -70,6 +70,16 @@ _NEAREST: Mapping[StatusState, StatusState] = MappingProxyType(
 )
 
 
+class TargetStatus(StrEnum):
+    """What became of a target; ``skipped``: there is no such commit, or no longer."""
+
+    PENDING = "pending"
+    APPLIED = "applied"
+    DEAD = "dead"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+
+
 class AnnotationLevel(StrEnum):
     NOTICE = "notice"
     WARNING = "warning"

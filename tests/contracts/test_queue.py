@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, select, text, update
 
 from notify.domain.claims import Claim, Lane
-from notify.domain.stages import DELIVER, FAN_OUT, INBOX, RECONCILE
+from notify.domain.stages import DELIVER, FAN_OUT, INBOX, RECONCILE, STATUSES
 from notify.store.database import Database
 from notify.store.outbox import items
 from notify.store.outbox.items import DueItems, ItemOutcome
@@ -94,6 +94,7 @@ ADD: dict[str, Callable[..., int]] = {
     DELIVER: rows.job,
     INBOX: rows.delivery,
     RECONCILE: rows.repository,
+    STATUSES: rows.status,
     TOY: toy,
 }
 

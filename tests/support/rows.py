@@ -9,10 +9,11 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Table, delete, fun
 
 from notify.domain.claims import Lane
 from notify.domain.events import COMMENT_CREATED
-from notify.domain.stages import DELIVER, FAN_OUT, INBOX, RECONCILE
+from notify.domain.stages import DELIVER, FAN_OUT, INBOX, RECONCILE, STATUSES
 from notify.store.database import Database
 from notify.store.tables.emails import email_jobs, events, notifications, work_items
 from notify.store.tables.forges import forge_repositories, webhook_deliveries
+from notify.store.tables.statuses import commit_statuses
 
 FINAL_EVENT = ("done", "dead")
 FINAL_JOB = ("sent", "skipped", "dead", "expired", "cancelled")
@@ -144,6 +145,13 @@ def repository(connection: Connection, **columns: Any) -> int:
     number = next(_numbers)
     named = {"forge": "github", "forge_id": number, "full_name": f"acme/app-{number}"}
     return item(connection, RECONCILE, _insert(connection, forge_repositories, named), **columns)
+
+
+def status(connection: Connection, **columns: Any) -> int:
+    """Insert a status that waits to be shown, and its work item with these columns; its id."""
+    target = {"forge": "github", "repository": "acme/app", "sha": "a" * 40, "context": f"ci/{next(_numbers)}"}
+    wanted = {"kind": "status", "state": "success", "wanted_version": 1}
+    return item(connection, STATUSES, _insert(connection, commit_statuses, {**target, **wanted}), **columns)
 
 
 def _only(columns: dict[str, Any], *names: str) -> dict[str, Any]:

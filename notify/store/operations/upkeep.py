@@ -18,7 +18,7 @@ from json import dumps
 from sqlalchemy import Connection, func, select
 
 from notify.domain.retention import RetentionPeriods
-from notify.domain.stages import DELIVER, FAN_OUT, INBOX
+from notify.domain.stages import DELIVER, FAN_OUT, INBOX, STATUSES
 from notify.store.operations import stats
 
 PRUNING_LOCK = 0x7072756E65
@@ -42,6 +42,7 @@ class OldRows:
     events: int
     deliveries: int
     logins: int
+    statuses: int
     stats: int
 
 
@@ -95,6 +96,7 @@ _PRUNE_EVENTS = _prune(
     FAN_OUT,
 )
 _PRUNE_DELIVERIES = _prune("webhook_deliveries", "delivery", "true", INBOX)
+_PRUNE_STATUSES = _prune("commit_statuses", "target", "true", STATUSES)
 _EMPTY_EVENTS = _batch(
     "events",
     "event",
@@ -115,6 +117,7 @@ _OLD_EVENTS = f"""
         WHERE note.event_id = event.id AND {_IS_OLD.format("job")} IS NOT TRUE
     )"""
 _OLD_DELIVERIES = f"SELECT count(*) FROM notify.webhook_deliveries AS delivery WHERE {_IS_OLD.format('delivery')}"
+_OLD_STATUSES = f"SELECT count(*) FROM notify.commit_statuses AS target WHERE {_IS_OLD.format('target')}"
 _OLD_STATS = "SELECT count(*) FROM notify.delivery_stats WHERE minute < now() - %(kept)s::interval"
 
 _OLD_LOGINS = "SELECT count(*) FROM notify.unmapped_logins WHERE last_at < now() - %(kept)s::interval"
@@ -142,6 +145,11 @@ def prune_events(connection: Connection, kept: RetentionPeriods, *, limit: int, 
 def prune_deliveries(connection: Connection, kept: RetentionPeriods, *, limit: int, after: int = 0) -> Batch:
     """Delete old webhook deliveries among the next *limit*."""
     return _run(connection, _PRUNE_DELIVERIES, kept.webhooks, limit=limit, after=after)
+
+
+def prune_statuses(connection: Connection, kept: RetentionPeriods, *, limit: int, after: int = 0) -> Batch:
+    """Delete old targets among the next *limit*, with their attempts."""
+    return _run(connection, _PRUNE_STATUSES, kept.commit_statuses, limit=limit, after=after)
 
 
 def empty_events(connection: Connection, kept: RetentionPeriods, *, limit: int, after: int = 0) -> Batch:
@@ -174,6 +182,7 @@ def old(connection: Connection, kept: RetentionPeriods) -> OldRows:
         events=connection.exec_driver_sql(_OLD_EVENTS, by_status).scalar_one(),
         deliveries=connection.exec_driver_sql(_OLD_DELIVERIES, {"kept": _as_json(kept.webhooks)}).scalar_one(),
         logins=connection.exec_driver_sql(_OLD_LOGINS, {"kept": kept.dead}).scalar_one(),
+        statuses=connection.exec_driver_sql(_OLD_STATUSES, {"kept": _as_json(kept.commit_statuses)}).scalar_one(),
         stats=connection.exec_driver_sql(_OLD_STATS, {"kept": kept.dead}).scalar_one(),
     )
 
