@@ -15,6 +15,7 @@ from tests.benchmarks.measures import (
     post_office,
     retention,
     signing,
+    sweeps,
     webhooks,
     wire,
 )
@@ -29,6 +30,7 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
         "fan_out": fan_out.measure,
         "latency": latency.measure,
         "webhooks": webhooks.measure,
+        "sweeps": sweeps.measure,
         "duplicates": duplicates.measure,
         "wire": wire.measure,
         "before": before.measure,

@@ -14,6 +14,7 @@ class Scale:
         outbox_rows: Sizes of the outbox, ascending.
         samples: For a latency.
         pruned_rows: Emails old enough to be deleted.
+        repositories: With twenty open changes each, in ``sweeps`` unchanged sweeps.
         many_emails: In the drain whose memory is compared with that of ``emails``.
     """
 
@@ -29,6 +30,8 @@ class Scale:
     killed_emails: int
     pruned_rows: int
     deliveries: int
+    repositories: int
+    sweeps: int
 
 
 FULL = Scale(
@@ -44,6 +47,8 @@ FULL = Scale(
     killed_emails=6_000,
     pruned_rows=10_000_000,
     deliveries=3_000,
+    repositories=1_000,
+    sweeps=3,
 )
 QUICK = Scale(
     emails=2_000,
@@ -58,4 +63,6 @@ QUICK = Scale(
     killed_emails=2_000,
     pruned_rows=200_000,
     deliveries=1_000,
+    repositories=50,
+    sweeps=3,
 )
