@@ -87,6 +87,7 @@ def context_of(settings: Settings) -> Context:
         links=wiring.links(settings),
         people=_person_tokens(settings),
         forges=wiring.forges(settings, database),
+        operators=settings.operator_names,
         no_mail=wiring.NO_MAIL if settings.smtp_url is None else None,
         relays=tuple(one.name for one in wiring.relays(settings)),
         calls_per_minute=settings.api_calls_per_minute,

@@ -46,7 +46,7 @@ HELP = {
     "relay_open": "Whether the relay's breaker is open or muted, by reason.",
     "rate_owed_seconds": "How far the rate limit is used up, in seconds. From two on, emails wait.",
     "rate_queued_seconds": "Seconds until the last email that waits for the rate limit is due.",
-    "sync_age_seconds": "Since the oldest complete sweep of a forge's repositories began.",
+    "sync_age_seconds": "Since the least recent complete reading of a forge's repositories, or of their list.",
     "deliveries": "Webhook deliveries among the newest 10,000, by status.",
     "undeliverable_addresses": "People whose current address a relay refused for good.",
     "outcomes_total": "Attempts, by outcome.",

@@ -29,6 +29,7 @@ class Context:
         calls_per_minute: Limit for each caller; None: unlimited.
         client_seconds: How long a caller may take to send a body.
         forges: Forges whose webhooks are taken.
+        operators: People whose preferences page has the emails for operators.
         names: Host names the API answers to, besides local ones; None: any.
     """
 
@@ -40,6 +41,7 @@ class Context:
     people: PersonTokens | None
     no_mail: str | None
     forges: Forges
+    operators: Collection[str] = ()
     relays: tuple[str, ...] = ()
     tally: Tally | None = None
     calls_per_minute: int | None = None

@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse
 from sqlalchemy import Connection
 
 from notify.channels.languages import marked, moment
-from notify.domain.events import ChangeList
+from notify.domain.events import FOR_OPERATORS, ChangeList
 from notify.domain.preferences import EventType, Person, Preferences
 from notify.domain.schedule import Schedule
 from notify.http import auth, call_limits
@@ -153,7 +153,11 @@ def _page(
         errors: A sentence for each field that was refused.
     """
     now, person = preferences.config(connection, username), _person(connection, username)
-    event_types = preferences.event_types(connection)
+    event_types = [
+        one
+        for one in preferences.event_types(connection).values()
+        if one.code not in FOR_OPERATORS or username in context.operators
+    ]
     titles = directory.change_lists(connection, now.muted_cls | now.subscribed_cls)
     refused = directory.undeliverable(connection, username, chosen_email=now.email)
     language = context.pages.languages.best(person.locale)
@@ -169,7 +173,7 @@ def _page(
         "errors": {field: words.gettext(error) for field, error in errors.items()},
         "enabled": now.enabled if posted is None else ("enabled", "on") in posted,
         "schedule": schedule_form.facts(shown, now.schedule, person, language=language, words=words, now=clock),
-        "categories": _by_category(event_types.values(), now, posted),
+        "categories": _by_category(event_types, now, posted),
         "options": [
             {
                 "code": code,

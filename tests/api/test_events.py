@@ -8,6 +8,7 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
+from notify.domain.events import FOR_OPERATORS
 from notify.domain.schedule import Mode
 from notify.domain.stages import FAN_OUT
 from notify.store.database import Database
@@ -221,3 +222,16 @@ def test_an_event_says_when_a_deferred_email_about_it_leaves_and_in_which_job(
     assert {one["job_id"] for one in told} == {harness.jobs("k1")[0].id}
     assert {one["deferred_by"] for one in told} == {"daily"}
     assert all(datetime.fromisoformat(one["due_at"]) > datetime.now(UTC) for one in told)
+
+
+@pytest.mark.parametrize("event_type", sorted(FOR_OPERATORS))
+def test_what_only_notify_itself_emits_is_refused_by_its_type(
+    writer: httpx.Client, database: Database, event_type: str
+) -> None:
+    for path, body in (("", EVENT | {"type": event_type}), ("/batch", [EVENT | {"type": event_type}])):
+        answer = writer.post(f"/api/v1/events{path}", json=body)
+        assert answer.status_code == 422
+        assert [one["reason"] for one in answer.json()["errors"] if one["field"] == "type"] == [
+            f"only notify itself emits {event_type}"
+        ]
+    assert stored(database) == 0

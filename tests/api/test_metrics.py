@@ -201,6 +201,17 @@ def test_promtool_accepts_a_scrape(context: Context) -> None:
         assert promtool("check", "metrics", given=api.get("/metrics").text) == ""
 
 
+def test_a_forge_whose_repositories_were_never_listed_counts_from_its_first_fault(context: Context) -> None:
+    with context.database.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO notify.forges (name, fault, fault_at) VALUES"
+            " ('code', 'Misconfigured', now() - interval '2 hours'), ('new', NULL, NULL)"
+        )
+    found = scrape(context)
+    assert found['notify_sync_age_seconds{forge="code"}'] // 60 == 120
+    assert found['notify_sync_age_seconds{forge="new"}'] == 0
+
+
 def test_the_oldest_sweep_of_a_forge_counts_and_a_repository_that_is_gone_does_not(context: Context) -> None:
     with context.database.begin() as connection:
         connection.exec_driver_sql(

@@ -8,7 +8,9 @@ import pytest
 
 from notify.cli.people import NoSuchPerson
 from notify.domain.errors import MalformedEvent, NotifyError
+from notify.domain.own_events import status_dead
 from notify.domain.preferences import Person
+from notify.intake.own_events import emit_own
 from notify.store.database import Database
 from notify.store.directory import directory, preferences
 from notify.store.directory.preferences import StoredSettings
@@ -184,3 +186,18 @@ def test_what_cannot_be_explained_is_an_error(notify: Notify, tmp_path: Path) ->
     assert notify("explain", "m1", "bob", "--dry-run", str(tmp_path / "none")).code == 2
     wrong = json.dumps(MERGE | {"actor": ""})
     assert isinstance(notify("explain", "m1", "bob", "--dry-run", "-", stdin=wrong).error, MalformedEvent)
+
+
+def test_an_operator_is_told_of_what_notify_finds_whatever_they_have_switched_off(
+    notify: Notify, harness: WorkerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFY_OPERATORS", "bob")
+    dead = status_dead(
+        1, 1, forge="github", repository="acme/app", sha="a" * 40, context="ci", reason="forbidden", words=""
+    )
+    with harness.database.begin() as connection:
+        emit_own(connection, [dead])
+        preferences.put_config(connection, "bob", settings=StoredSettings(enabled=False), preferences={})
+    bob, alice = (notify("explain", dead.key, name, "--json").json for name in ("bob", "alice"))
+    assert (bob["told"], bob["why"], bob["reason"]) == (True, "system_required", "operator")
+    assert (alice["told"], alice["why"]) == (False, "not_concerned")

@@ -1,5 +1,6 @@
 """The preferences page: the form shows the current values, and saving it changes only what was changed."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, time
 from html.parser import HTMLParser
 from re import findall, fullmatch, search
@@ -9,10 +10,12 @@ import httpx
 import pytest
 from sqlalchemy import insert, update
 
+from notify.api.app import build_app
 from notify.channels.links import SignedLinks
 from notify.domain.events import COMMENT_CREATED, ChangeList
 from notify.domain.preferences import NO_PREFERENCES, Person, Preferences
 from notify.domain.schedule import Mode, QuietHours, Schedule
+from notify.http.context import Context
 from notify.store.database import Database
 from notify.store.directory import directory, preferences
 from notify.store.directory.directory import RefusedAddress
@@ -22,6 +25,7 @@ from notify.web.preferences_page import OPTIONS
 from tests.support.callers import Person as Headers
 from tests.support.callers import Program
 from tests.support.harness import WorkerHarness
+from tests.support.in_process import InProcess
 from tests.support.translations import CATALOGUES, read
 from tests.support.zones import UNKNOWN_ZONES
 
@@ -412,3 +416,13 @@ def test_the_page_opens_with_a_jwt_for_its_owner_and_for_nobody_else(
     assert choices(database).schedule.mode is Mode.DAILY
     assert api.post("/preferences", data={"mode": "weekly"}, headers=person("dana")).status_code == 400
     assert ("mode", "realtime") in FormFields(api.get("/preferences", headers=person("alice")).text).fields
+
+
+def test_only_operators_see_the_emails_for_operators(context: Context, links: SignedLinks) -> None:
+    with httpx.Client(
+        transport=InProcess(build_app(replace(context, operators=("olga",)))), base_url="http://notify.test"
+    ) as api:
+        olga, dana = (api.get(links.preferences(name)).text for name in ("olga", "dana"))
+    assert "A forge cannot be read." in olga
+    assert "A forge cannot be read." not in dana
+    assert "<legend>Operators</legend>" not in dana

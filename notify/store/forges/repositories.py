@@ -126,8 +126,10 @@ _LISTED = """
     WHERE name = %(name)s"""
 _STATES = "SELECT name, listed_at, fault, paused_until FROM notify.forges ORDER BY name"
 _AGES = """
-    SELECT forge, max(extract(epoch FROM now() - coalesce(swept_at, fault_at, now())))::float8 AS seconds
-    FROM notify.forge_repositories WHERE NOT gone GROUP BY forge"""
+    SELECT forge, max(extract(epoch FROM now() - read_at))::float8 AS seconds FROM (
+        SELECT forge, coalesce(swept_at, fault_at, now()) AS read_at FROM notify.forge_repositories WHERE NOT gone
+        UNION ALL SELECT name, coalesce(listed_at, fault_at, now()) FROM notify.forges
+    ) AS one GROUP BY forge"""
 _VIEW = """
     SELECT known.forge, known.full_name, known.swept_at,
         extract(epoch FROM now() - known.swept_at)::float8 AS age_seconds, known.fault, known.fault_at, known.gone,
@@ -238,9 +240,9 @@ def views(connection: Connection, forge: str | None = None) -> list[RepositoryVi
 
 def sync_ages(connection: Connection) -> dict[str, float]:
     """
-    Seconds since the oldest complete sweep of each forge's repositories began; those that are gone do not count.
+    Seconds since the least recent complete reading of each forge's repositories, or of their list.
 
-    A repository that was never swept completely counts from its first fault.
+    Repositories that are gone do not count. What was never read completely counts from its first fault.
     """
     return dict(connection.exec_driver_sql(_AGES).cursor.fetchall())
 
