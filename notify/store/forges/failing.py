@@ -40,7 +40,7 @@ _NEWS = """
             listing.read_at < now() - %(late)s AS is_late, least(repository.read_at, listing.read_at) AS read_at,
             least(repository.fault_at, CASE WHEN known.fault IS NOT NULL THEN known.fault_at END) AS fault_at,
             CASE WHEN breaker.state = 'open' AND breaker.reason = 'configuration' THEN 'Misconfigured'
-                WHEN breaker.state = 'open' THEN 'Unavailable' WHEN known.paused_until > now() THEN 'RateLimited'
+                WHEN breaker.state = 'open' THEN 'Unavailable'
                 ELSE coalesce(known.fault, repository.fault) END AS fault,
             CASE WHEN breaker.failures > 0 OR breaker.state = 'open' THEN breaker.last_error END AS words
         FROM notify.forges AS known
