@@ -352,14 +352,20 @@ def forges(settings: Settings, database: Database) -> Forges:
     from notify.work.forges import Forge, Forges
 
     if database not in _FORGES:
-        configured = forge_settings(settings).forges
+        file = forge_settings(settings)
         made = {}
-        if configured:
+        if file.forges:
             from notify.forges import connect
 
-            for name, one in configured.items():
+            for name, one in file.forges.items():
                 connected = connect.connected(one)
-                made[name] = Forge(one, parser=connect.parser(one), reader=connected.reader, writer=connected.writer)
+                made[name] = Forge(
+                    one,
+                    parser=connect.parser(one),
+                    reader=connected.reader,
+                    writer=connected.writer,
+                    rivals=file.rivals(name),
+                )
         _FORGES[database] = Forges(database, made)
     return _FORGES[database]
 

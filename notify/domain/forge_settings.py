@@ -113,3 +113,8 @@ class ForgesFile:
 
     forges: Mapping[str, ForgeSettings] = field(default_factory=dict)
     queues: Mapping[str, QueueSettings] = field(default_factory=dict)
+
+    def rivals(self, name: str) -> tuple[str, ...]:
+        """The other forges with the same prefix: a repository of one name has the same links on all of them."""
+        prefix = self.forges[name].prefix
+        return tuple(other for other, its in self.forges.items() if other != name and its.prefix == prefix)

@@ -30,7 +30,7 @@ from notify.domain.forge_answers import ForgeFault
 from notify.domain.outcomes import DeliveryStatus
 from notify.domain.ports import Doorbell
 from notify.domain.stages import FAN_OUT, INBOX
-from notify.sources.mirror import Mirror, mirror_of
+from notify.sources.mirror import Mirror, NameTaken, mirror_of
 from notify.store.database import UNAVAILABLE, Database
 from notify.store.forges import deliveries, repositories
 from notify.store.forges.deliveries import Delivery, NewDelivery, Result
@@ -117,6 +117,8 @@ class Inbox:
                 raise
             except MalformedEvent as error:
                 done.update(self._die(claim, f"{MALFORMED}: {error}"))
+            except NameTaken as taken:
+                done.update(self._die(claim, str(taken)))
             except Exception as error:
                 log.exception("inbox.failed", delivery=claim.id)
                 done.update(self._retry(claim, f"internal_error: {type(error).__name__}"))
@@ -188,7 +190,7 @@ class Inbox:
             change=parsed.change,
             reviewers=tuple(Reviewer(login=login, requested=True) for login in parsed.change.requested),
         )
-        mirror = Mirror(forge.settings)
+        mirror = Mirror(forge.settings, rivals=forge.rivals)
         result = Result(status=DeliveryStatus.DONE, repository=parsed.repository.full_name)
         with self._database.begin() as connection:
             written = mirror.write(connection, reading, asked_at=None)

@@ -1,11 +1,12 @@
 """Writes what a forge says about one change into the mirror and the directory, in the caller's transaction."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from sqlalchemy import Connection
 
+from notify.domain.errors import NotifyError
 from notify.domain.events import REVIEW_REQUESTED
 from notify.domain.forge import (
     GHOST,
@@ -59,6 +60,10 @@ class Written:
     concerned: frozenset[str] = frozenset()
 
 
+class NameTaken(NotifyError):
+    """Another forge mirrors a repository of this name; give one of the two forges a prefix in NOTIFY_FORGES_FILE."""
+
+
 def mirror_of(forge: Forge) -> "Mirror":
     """
     The mirror of a forge that answers.
@@ -66,14 +71,21 @@ def mirror_of(forge: Forge) -> "Mirror":
     Raises:
         ForgeFault: The forge does not say who we are there.
     """
-    return Mirror(forge.settings, own_login=forge.reader.own_login())
+    return Mirror(forge.settings, own_login=forge.reader.own_login(), rivals=forge.rivals)
 
 
 class Mirror:
-    """The mirror of one forge. ``own_login`` None: we act there under no account."""
+    """
+    The mirror of one forge.
 
-    def __init__(self, settings: ForgeSettings, *, own_login: str | None = None) -> None:
+    Args:
+        own_login: None: we act there under no account.
+        rivals: Forges whose links are the same for repositories of the same name.
+    """
+
+    def __init__(self, settings: ForgeSettings, *, own_login: str | None = None, rivals: Sequence[str] = ()) -> None:
         self.settings = settings
+        self._rivals = rivals
         self._own = (own_login or "").lower()
 
     def write(self, connection: Connection, reading: ChangeReading, *, asked_at: datetime | None) -> Written:
@@ -83,9 +95,13 @@ class Mirror:
         Args:
             asked_at: When the forge was asked, by the database's clock; None: the reading is a webhook's, and the
                 change is stale.
+
+        Raises:
+            NameTaken: The links of this repository are those of another; nothing was written.
         """
         change, name = reading.change, self.settings.name
         repository_id = repositories.put(connection, name, [reading.repository])[reading.repository.id]
+        self.check_name(connection, repository_id)
         known = mirror.lock(connection, repository_id, change.number)
         author, author_from = self._author(connection, repository_id, change)
         row = self._row(repository_id, reading, author=author, author_from=author_from, asked_at=asked_at)
@@ -106,6 +122,15 @@ class Mirror:
             is_newest=is_newest,
         )
         return self._write_through(connection, written, reading=reading, author=author)
+
+    def check_name(self, connection: Connection, repository_id: int) -> None:
+        """
+        Raises:
+            NameTaken: A rival had a repository of this name first.
+        """
+        first = repositories.named_before(connection, repository_id, self._rivals) if self._rivals else None
+        if first is not None:
+            raise NameTaken(forge=first)
 
     def tell(self, connection: Connection, event: ForgeEvent, written: Written) -> str | None:
         """

@@ -25,6 +25,7 @@ from notify.domain.forge_answers import ForgeFault, RateLimited
 from notify.domain.ports import Doorbell
 from notify.domain.stages import FAN_OUT, RECONCILE
 from notify.sources.failing import FailureWatch
+from notify.sources.mirror import NameTaken
 from notify.sources.sweep import Sweep, SweepLease, SweepStopped
 from notify.store.database import UNAVAILABLE, Database
 from notify.store.forges import pauses, repositories
@@ -120,6 +121,8 @@ class Sweeps:
             paused = isinstance(fault.meaning, RateLimited)
             after = self._pause(forge, fault.installation) if paused else self._every
             return self._failed(claim, known, type(fault.meaning).__name__, after=after)
+        except NameTaken as taken:
+            return self._failed(claim, known, str(taken), after=self._every)
         except Exception as error:
             log.exception("sweep.failed", forge=known.forge, repository=known.id)
             return self._failed(claim, known, f"internal_error: {type(error).__name__}", after=self._every)
@@ -184,7 +187,7 @@ class Reconciler:
         if not self._forges.by_name:
             return False
         self._watch.look()
-        with self._database.begin() as connection:
+        with self._database.single() as connection:
             if repositories.is_listing_due(connection, list(self._forges.by_name)):
                 return True
         return self._batch.is_due()

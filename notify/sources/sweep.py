@@ -120,10 +120,13 @@ class Sweep:
         """
         Raises:
             ForgeFault: Something could not be read; what was read before is kept.
+            NameTaken: Its links are those of a repository on another forge.
             SweepStopped: It is to end here.
         """
         known = self._known
         mirror = mirror_of(self._forge)
+        with self._database.begin() as connection:
+            mirror.check_name(connection, known.id)
         since = self._since or known.now - LOOKED_BACK
         listing = reader.changes(known.full_name, since=since, etag=known.etag)
         read: set[int] = set()

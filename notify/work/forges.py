@@ -37,12 +37,17 @@ class ForgeNotAsked(NotifyError):
 
 @dataclass(frozen=True, slots=True)
 class Forge:
-    """One forge, as a process knows it. Closing the reader closes the writer as well."""
+    """
+    One forge, as a process knows it. Closing the reader closes the writer as well.
+
+    ``rivals`` are the other forges with the same prefix: a repository of one name has the same links on all of them.
+    """
 
     settings: ForgeSettings
     parser: WebhookParser
     reader: ForgeReader
     writer: StatusWriter
+    rivals: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

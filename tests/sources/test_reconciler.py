@@ -1,11 +1,20 @@
 """Sweeps: what they cost when nothing has changed, and what faults may not do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from threading import Thread
+from typing import Any
+from uuid import uuid4
 
+from notify import wiring
 from notify.embedded.forge.rest import Answer
 from notify.embedded.forge.server import EmbeddedForge
-from notify.store.forges import mirror, repositories
+from notify.store.database import Database
+from notify.store.forges import deliveries, mirror, repositories
+from notify.store.forges.deliveries import NewDelivery
+from tests.support.doorbell import RecordingDoorbell
 from tests.support.forge import REPOSITORY, ForgeHarness
 
 BRANCHES = "SELECT name, state FROM notify.forge_branches ORDER BY name"
@@ -150,6 +159,62 @@ def test_a_request_that_a_sweep_finds_has_the_key_that_its_webhook_gives(
     forge.hooks.again(lost)
     sources.take_webhooks()
     assert sources.rows(keys) == found
+
+
+@contextmanager
+def second_forge(sources: ForgeHarness, database_url: str, *, its: str = "") -> Iterator[ForgeHarness]:
+    """Workers that started again with a second forge, which has the same repositories."""
+    file = sources.forge.configuration
+    first = file.read_text()
+    file.write_text(f"{first}\n{first.replace('[forges.github]', '[forges.second]')}\n{its}\n")
+    again = Database(database_url)
+    stages: dict[str, Any] = {"doorbell": RecordingDoorbell(), "worker": uuid4()}
+    yield replace(
+        sources,
+        reconciler=wiring.reconciler(sources.settings, again, **stages),
+        inbox=wiring.inbox(sources.settings, again, **stages),
+    )
+    wiring.forges(sources.settings, again).close()
+    again.close()
+
+
+def test_a_repository_whose_name_another_forge_has_too_is_not_read_and_says_so(
+    sources: ForgeHarness, forge: EmbeddedForge, database_url: str
+) -> None:
+    forge.state.open_pull(REPOSITORY, by="alice", title="Change", head="b")
+    sources.take_webhooks()
+    with second_forge(sources, database_url) as both:
+        forge.hooks.trouble.drop = True
+        forge.state.edit_pull(REPOSITORY, 1, by="alice", title="Renamed")
+        opened = next(one for one in forge.hooks.deliveries if one.event == "pull_request")
+        given = NewDelivery(
+            forge="second", delivery_id="d", event=opened.event, content_type="application/json", body=opened.body
+        )
+        with both.worker.database.begin() as connection:
+            deliveries.store(connection, [given])
+        both.inbox.drain()
+        assert both.rows("SELECT title FROM notify.change_lists") == [("Change",)]
+        both.sweep()
+    mirrored = """
+        SELECT known.forge, change.title FROM notify.forge_changes AS change
+        JOIN notify.forge_repositories AS known ON known.id = change.repository_id"""
+    assert sources.rows(mirrored) == [("github", "Renamed")]
+    (dead,) = sources.rows("SELECT outcome_reason FROM notify.webhook_deliveries WHERE status = 'dead'")
+    faults = dict(sources.rows("SELECT forge, fault FROM notify.forge_repositories"))
+    assert faults == {"github": None, "second": dead[0]}
+    assert "prefix" in dead[0]
+
+
+def test_with_a_prefix_two_forges_may_have_repositories_of_one_name(
+    sources: ForgeHarness, forge: EmbeddedForge, database_url: str
+) -> None:
+    forge.state.open_pull(REPOSITORY, by="alice", title="Change", head="b")
+    with second_forge(sources, database_url, its='prefix = "second:"') as both:
+        both.sweep()
+    assert sources.rows("SELECT link FROM notify.change_lists ORDER BY link") == [
+        ("acme/app#1",),
+        ("second:acme/app#1",),
+    ]
 
 
 def rebuild(sources: ForgeHarness) -> None:

@@ -88,6 +88,10 @@ _PUT = f"""
 _GONE = """
     UPDATE notify.forge_repositories SET gone = true
     WHERE forge = %(forge)s AND NOT gone AND forge_id <> ALL (%(seen)s::bigint[])"""
+_NAMED_BEFORE = """
+    SELECT first.forge FROM notify.forge_repositories AS mine JOIN notify.forge_repositories AS first
+        ON first.forge = ANY (%(forges)s::text[]) AND lower(first.full_name) = lower(mine.full_name)
+    WHERE mine.id = %(id)s AND first.id < mine.id AND NOT first.gone ORDER BY first.id LIMIT 1"""
 _LOAD = """
     SELECT id, forge, forge_id, full_name, first_swept_at, swept_at, etag, pushed_at, branches_read_at, gone,
         now() AS now
@@ -185,6 +189,11 @@ def load(connection: Connection, ids: Sequence[int]) -> dict[int, KnownRepositor
     return {
         row["id"]: KnownRepository(**row) for row in connection.exec_driver_sql(_LOAD, {"ids": list(ids)}).mappings()
     }
+
+
+def named_before(connection: Connection, id_: int, forges: Sequence[str]) -> str | None:
+    """Which of these forges had a repository of the same name before this one was known; None: none has."""
+    return connection.exec_driver_sql(_NAMED_BEFORE, {"id": id_, "forges": list(forges)}).scalar()
 
 
 def swept(connection: Connection, repository: KnownRepository, *, etag: str | None) -> None:
