@@ -1,5 +1,6 @@
 """Deliveries, repositories and identities over REST: who may see and change them, and what a change does."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -186,8 +187,9 @@ def test_a_login_that_missed_events_is_listed_until_it_is_somebodys(
 ) -> None:
     with database.begin() as connection:
         for key in ("k1", "k2"):
-            identities.miss(connection, "github", ["Alice-H", "mallory"] if key == "k2" else ["Alice-H"], event_key=key)
-        identities.miss(connection, "code", ["eve"], event_key="k3")
+            logins = ["Alice-H", "mallory"] if key == "k2" else ["Alice-H"]
+            identities.miss(connection, "github", logins, event_key=key, at=datetime.now(UTC))
+        identities.miss(connection, "code", ["eve"], event_key="k3", at=datetime.now(UTC))
     url = f"{IDENTITIES}/unmapped"
     found = api.get(url, params={"forge": "github"}, headers=directory).json()
     assert [(one["login"], one["missed"], one["last_event_key"]) for one in found] == [
