@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from contextlib import suppress
-from socket import AF_INET, AF_INET6, create_server, socket
+from socket import AF_INET, AF_INET6, IPPROTO_TCP, TCP_NODELAY, create_server, socket
 
 LOOPBACK = "127.0.0.1"
 HIGHEST = 65535
@@ -27,8 +27,15 @@ def free_port(wanted: int = 0, *, host: str = LOOPBACK, taken: Collection[int] =
 
 
 def listen(host: str, port: int) -> socket:
-    """A socket that listens on the port. 0 is any. Connections wait until they are accepted."""
-    return create_server((host, port), family=AF_INET6 if ":" in host else AF_INET)
+    """
+    A socket that listens on the port. 0 is any. Connections wait until they are accepted.
+
+    They inherit TCP_NODELAY, which asyncio sets only on connections of sockets that it has made itself. Without it, an
+    answer that is written in two pieces, head and body, arrives 40 ms late.
+    """
+    listening = create_server((host, port), family=AF_INET6 if ":" in host else AF_INET)
+    listening.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+    return listening
 
 
 def url(host: str, port: int) -> str:

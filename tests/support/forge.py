@@ -17,6 +17,7 @@ from notify import wiring
 from notify.api.app import build_app, context_of
 from notify.domain.preferences import Person
 from notify.embedded.forge.server import EmbeddedForge, forging
+from notify.embedded.ports import LOOPBACK, listen
 from notify.settings import Settings
 from notify.sources.reconciler import Reconciler
 from notify.store.database import Database
@@ -108,7 +109,7 @@ def forge_harness(
         configuration: TOML, after what the forge says of itself.
         changes: Settings that differ from the usual ones; null: none.
     """
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with listen(LOOPBACK, 0) as listening:
         port = listening.getsockname()[1]
         url = f"http://127.0.0.1:{port}/webhooks/github"
         clock = ForgeClock()
