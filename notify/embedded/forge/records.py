@@ -35,7 +35,11 @@ class Review:
 
 @dataclass(slots=True)
 class Pull:
-    """A pull request; ``merge_commit`` and ``merged_by`` None unless merged."""
+    """
+    A pull request; ``merge_commit`` and ``merged_by`` None unless merged.
+
+    ``commits`` are those at which its head was, the oldest first.
+    """
 
     id: int
     number: int
@@ -58,11 +62,21 @@ class Pull:
     teams: list[str] = field(default_factory=list)
     comments: list[Comment] = field(default_factory=list)
     reviews: list[Review] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    commits: list[str] = field(default_factory=list)
+
+    def has(self, sha: str) -> bool:
+        """Whether it brings or brought this commit."""
+        return sha in (self.head_sha, self.merge_commit) or sha in self.commits
 
 
 @dataclass(slots=True)
 class Repository:
-    """``files`` are those of the default branch, by path."""
+    """
+    ``files`` are those of the default branch, by path; ``labels`` have their ids.
+
+    ``commits`` are all to which a branch ever pointed.
+    """
 
     id: int
     full_name: str
@@ -73,6 +87,8 @@ class Repository:
     pulls: dict[int, Pull] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     former_names: list[str] = field(default_factory=list)
+    commits: set[str] = field(default_factory=set)
+    labels: dict[str, int] = field(default_factory=dict)
 
     @property
     def owner(self) -> str:

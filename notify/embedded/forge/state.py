@@ -14,6 +14,7 @@ from threading import RLock
 from typing import Any
 
 from notify.embedded.forge.records import Comment, Pull, Repository, Review
+from notify.embedded.forge.statuses import StatusLedger
 
 BOT_SUFFIX = "[bot]"
 ZERO_SHA = "0" * 40
@@ -33,20 +34,26 @@ class ForgeState:
     Args:
         tell: Called after each action, while nobody else can act.
         now: The clock, aware UTC.
+
+    Attributes:
+        statuses: What was shown on commits.
+        changed: Called when a repository was made.
     """
 
     def __init__(self, *, tell: Tell | None = None, now: Callable[[], datetime] | None = None) -> None:
         self.lock = RLock()
         self.tell: Tell = tell or (lambda *_: None)
-        self._clock = now or (lambda: datetime.now(UTC))
+        self.clock = now or (lambda: datetime.now(UTC))
         self._numbers = count(1001)
         self.repositories: dict[str, Repository] = {}
         self.accounts: dict[str, int] = {}
         self.teams: dict[str, list[str]] = {}
+        self.statuses = StatusLedger()
+        self.changed: Callable[[], None] = lambda: None
 
     def now(self) -> datetime:
         """To the second, as GitHub tells instants."""
-        return self._clock().replace(microsecond=0)
+        return self.clock().replace(microsecond=0)
 
     def add_repository(self, full_name: str) -> Repository:
         """Make a repository with one commit; the one that is there, if it is."""
@@ -55,7 +62,9 @@ class ForgeState:
                 now = self.now()
                 made = Repository(id=next(self._numbers), full_name=full_name, created_at=now, pushed_at=now)
                 made.branches[made.default_branch] = token_hex(20)
+                made.commits = set(made.branches.values())
                 self.repositories[full_name.lower()] = made
+                self.changed()
             return self.repositories[full_name.lower()]
 
     def repository(self, full_name: str) -> Repository:
@@ -86,6 +95,10 @@ class ForgeState:
         """Give numbers from here on, which nothing here has."""
         self._numbers = count(first)
 
+    def next_id(self) -> int:
+        """A number that nothing here has."""
+        return next(self._numbers)
+
     def account_id(self, login: str) -> int:
         with self.lock:
             return self.accounts.setdefault(login.lower(), next(self._numbers))
@@ -106,11 +119,13 @@ class ForgeState:
             repository = self.repository(full_name)
             before = repository.branches.get(branch, ZERO_SHA)
             after = repository.branches[branch] = sha or token_hex(20)
+            repository.commits.add(after)
             repository.pushed_at = self.now()
             self.tell("push", repository, by, {"ref": f"refs/heads/{branch}", "before": before, "after": after})
             for pull in repository.pulls.values():
                 if pull.head == branch and pull.state == "open":
                     pull.head_sha, pull.updated_at = after, self.now()
+                    pull.commits.append(after)
                     self._on(repository, pull, by, "synchronize", before=before, after=after)
             return after
 
@@ -142,6 +157,7 @@ class ForgeState:
                 draft=draft,
                 created_at=self.now(),
                 updated_at=self.now(),
+                commits=[repository.branches[head]],
             )
             repository.pulls[number] = pull
             self._on(repository, pull, by, "opened")
@@ -224,6 +240,28 @@ class ForgeState:
             now = {"title": pull.title, "body": pull.body}
             changes = {name: {"from": was} for name, was in old.items() if was != now[name]}
             self._on(repository, pull, by, "edited", changes=changes)
+
+    def add_labels(self, full_name: str, number: int, *, by: str, names: Sequence[str]) -> None:
+        """Put labels on a pull request; one that the repository has is found without regard to case."""
+        with self._changed(full_name, number) as (repository, pull):
+            for name in names:
+                known = next((one for one in repository.labels if one.lower() == name.lower()), name)
+                repository.labels.setdefault(known, self.next_id())
+                if known not in pull.labels:
+                    pull.labels.append(known)
+                    self._on(repository, pull, by, "labeled", label=known)
+
+    def remove_label(self, full_name: str, number: int, *, by: str, name: str) -> None:
+        """
+        Raises:
+            Unknown: The pull request does not have this label.
+        """
+        with self._changed(full_name, number) as (repository, pull):
+            known = next((one for one in pull.labels if one.lower() == name.lower()), None)
+            if known is None:
+                raise Unknown(name)
+            pull.labels.remove(known)
+            self._on(repository, pull, by, "unlabeled", label=known)
 
     def make_ready(self, full_name: str, number: int, *, by: str) -> None:
         with self._changed(full_name, number) as (repository, pull):

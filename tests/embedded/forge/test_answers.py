@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from time import time
 from typing import Any
 
 import httpx
-import jwt
 import pytest
 from fastapi.routing import APIRoute
 
-from notify.embedded.forge.server import APP_ID, KEY_FILE, EmbeddedForge, forging
+from notify.embedded.forge.rest import API, BY_ID
+from notify.embedded.forge.server import EmbeddedForge, forging
+from tests.support.forge_calls import app_token, client
 from tests.support.github import faults
 
 REPOSITORY = "acme/app"
@@ -38,6 +38,12 @@ CALLS = (
     (INSTALLATION, f"/repos/{REPOSITORY}/issues/1/comments", "*rest:issue-comment"),
     (INSTALLATION, f"/repos/{REPOSITORY}/issues/comments", "*rest:issue-comment"),
     (INSTALLATION, "/orgs/acme/teams/core/members", "*rest:simple-user"),
+    (INSTALLATION, f"/repos/{REPOSITORY}/commits/{{sha}}/pulls", "*rest:pull-request-simple"),
+    (INSTALLATION, f"/repos/{REPOSITORY}/commits/{{sha}}/statuses", "*rest:status"),
+    (INSTALLATION, f"/repos/{REPOSITORY}/commits/{{sha}}/status", "rest:combined-commit-status"),
+    (INSTALLATION, f"/repos/{REPOSITORY}/check-runs/{{run}}", "rest:check-run"),
+    (INSTALLATION, f"/repos/{REPOSITORY}/check-runs/{{run}}/annotations", "*rest:check-annotation"),
+    (INSTALLATION, f"/repos/{REPOSITORY}/issues/1/labels", "*rest:label"),
 )
 
 
@@ -54,15 +60,14 @@ def forge(tmp_path: Path) -> Iterator[EmbeddedForge]:
         state.comment(REPOSITORY, 1, by="carol", body="Why?")
         said = [{"path": "retry.py", "line": 3, "body": "Here."}]
         state.review(REPOSITORY, 1, by="bob", state="CHANGES_REQUESTED", comments=said)
+        state.add_labels(REPOSITORY, 1, by="bob", names=["slow"])
         yield running
 
 
 @pytest.fixture
 def app(forge: EmbeddedForge, tmp_path: Path) -> Iterator[httpx.Client]:
-    claims = {"iat": int(time()) - 60, "exp": int(time()) + 540, "iss": str(APP_ID)}
-    token = jwt.encode(claims, (tmp_path / KEY_FILE).read_text(), algorithm="RS256")
-    with httpx.Client(base_url=f"{forge.url}/api/v3", headers={"Authorization": f"Bearer {token}"}) as client:
-        yield client
+    with client(forge, app_token(tmp_path)) as calling:
+        yield calling
 
 
 def exchanged(app: httpx.Client) -> dict[str, Any]:
@@ -72,16 +77,64 @@ def exchanged(app: httpx.Client) -> dict[str, Any]:
     return answer
 
 
-@pytest.mark.parametrize(("who", "path", "name"), CALLS)
-def test_an_answer_is_as_github_describes_it(
-    forge: EmbeddedForge, app: httpx.Client, who: str, path: str, name: str
+@pytest.fixture
+def installation(forge: EmbeddedForge, app: httpx.Client) -> Iterator[httpx.Client]:
+    with client(forge, exchanged(app)["token"]) as calling:
+        yield calling
+
+
+def told(installation: httpx.Client, sha: str) -> list[httpx.Response]:
+    """The answers to a status and to a check run that are set."""
+    status = {"state": "failure", "context": "ci/unit", "description": "One failed", "target_url": "https://ci.example"}
+    note = {"path": "a.py", "start_line": 1, "end_line": 2, "annotation_level": "warning", "message": "Slow"}
+    output = {"title": "Slow", "summary": "One is slow.", "annotations": [note]}
+    run = {"name": "lint", "head_sha": sha, "external_id": "7", "status": "in_progress", "output": output}
+    return [
+        installation.post(f"/repos/{REPOSITORY}/statuses/{sha}", json=status),
+        installation.post(f"/repos/{REPOSITORY}/check-runs", json=run),
+    ]
+
+
+def test_every_answer_is_as_github_describes_it(
+    forge: EmbeddedForge, app: httpx.Client, installation: httpx.Client
 ) -> None:
-    pull = forge.state.repository(REPOSITORY).pulls[1]
-    path = path.format(repository=forge.state.repository(REPOSITORY).id, review=pull.reviews[0].id)
-    headers = {"Authorization": f"Bearer {exchanged(app)['token']}"} if who == INSTALLATION else {}
-    answer = app.get(path, headers=headers)
-    assert answer.status_code == httpx.codes.OK, answer.text
-    assert faults(name, answer.json()) == []
+    repository = forge.state.repository(REPOSITORY)
+    pull = repository.pulls[1]
+    run = told(installation, pull.head_sha)[1].json()["id"]
+    facts = {"repository": repository.id, "review": pull.reviews[0].id, "sha": pull.head_sha, "run": run}
+    found = {}
+    for who, path, name in CALLS:
+        answer = (installation if who == INSTALLATION else app).get(path.format(**facts))
+        assert answer.status_code == httpx.codes.OK, answer.text
+        found[path] = faults(name, answer.json())
+    assert {path: words for path, words in found.items() if words} == {}
+
+
+def test_what_sets_a_status_is_answered_as_github_describes_it(
+    forge: EmbeddedForge, installation: httpx.Client
+) -> None:
+    sha = forge.state.repository(REPOSITORY).pulls[1].head_sha
+    status, run = told(installation, sha)
+    assert (status.status_code, faults("rest:status", status.json())) == (201, [])
+    assert (run.status_code, faults("rest:check-run", run.json())) == (201, [])
+    listed = installation.get(f"/repos/{REPOSITORY}/commits/{sha}/check-runs").json()
+    assert (listed["total_count"], faults("*rest:check-run", listed["check_runs"])) == (1, [])
+    done = installation.patch(f"/repos/{REPOSITORY}/check-runs/{run.json()['id']}", json={"conclusion": "success"})
+    assert (done.status_code, faults("rest:check-run", done.json())) == (200, [])
+    labelled = installation.post(f"/repos/{REPOSITORY}/issues/1/labels", json={"labels": ["broken"]})
+    assert (labelled.status_code, faults("*rest:label", labelled.json())) == (200, [])
+    bare = installation.delete(f"/repos/{REPOSITORY}/issues/1/labels/broken")
+    assert (bare.status_code, faults("*rest:label", bare.json())) == (200, [])
+
+
+def test_errors_are_as_github_describes_them(forge: EmbeddedForge, installation: httpx.Client) -> None:
+    sha = forge.state.repository(REPOSITORY).pulls[1].head_sha
+    invalid = installation.post(f"/repos/{REPOSITORY}/statuses/{sha}", json={"state": "fine"})
+    assert (invalid.status_code, faults("rest:validation-error", invalid.json())) == (422, [])
+    missing = installation.post(f"/repos/{REPOSITORY}/statuses/{'0' * 40}", json={"state": "success"})
+    assert (missing.status_code, faults("rest:validation-error", missing.json())) == (422, [])
+    unknown = installation.get(f"/repos/{REPOSITORY}/check-runs/1")
+    assert (unknown.status_code, faults("rest:basic-error", unknown.json())) == (404, [])
 
 
 def test_a_token_is_as_github_describes_it(forge: EmbeddedForge, app: httpx.Client) -> None:
@@ -101,6 +154,8 @@ def test_an_answer_that_lacks_something_is_found(app: httpx.Client) -> None:
 
 def test_every_call_of_notify_is_held_against_a_description(forge: EmbeddedForge) -> None:
     """Whatever route is added to the forge for notify to read is to be listed here."""
-    asked = {path.partition("?")[0] for _, path, _ in CALLS} | {"/installation/repositories"}
+    elsewhere = {"/installation/repositories", f"/repos/{REPOSITORY}/commits/1/check-runs"}
+    asked = {path.partition("?")[0] for _, path, _ in CALLS} | elsewhere
     routes = [one for one in forge.rest.router().routes if isinstance(one, APIRoute) and one.methods == {"GET"}]
-    assert [one.path for one in routes if not any(one.path_regex.fullmatch(f"/api/v3{path}") for path in asked)] == []
+    named = [one for one in routes if not one.path.startswith(f"{API}{BY_ID}/")]
+    assert [one.path for one in named if not any(one.path_regex.fullmatch(f"{API}{path}") for path in asked)] == []

@@ -7,15 +7,13 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from json import loads
 from pathlib import Path
 from threading import Thread
-from time import time
 from typing import Any, ClassVar
 
-import httpx
-import jwt
 import pytest
 
 from notify.embedded.forge.rest import Answer
-from notify.embedded.forge.server import APP_ID, KEY_FILE, SECRET_FILE, EmbeddedForge, forging
+from notify.embedded.forge.server import SECRET_FILE, EmbeddedForge, forging
+from tests.support.forge_calls import app_token, client, installation_token
 from tests.support.wait import until
 
 REPOSITORY = "acme/app"
@@ -54,22 +52,6 @@ def forge(tmp_path: Path, webhooks: tuple[str, Any]) -> Iterator[EmbeddedForge]:
     with forging(tmp_path, webhook_url=webhooks[0]) as running:
         running.state.add_repository(REPOSITORY)
         yield running
-
-
-def client(forge: EmbeddedForge, token: str) -> httpx.Client:
-    return httpx.Client(base_url=f"{forge.url}/api/v3", headers={"Authorization": f"Bearer {token}"})
-
-
-def app_token(folder: Path, *, app_id: int = APP_ID) -> str:
-    claims = {"iat": int(time()) - 60, "exp": int(time()) + 540, "iss": str(app_id)}
-    return jwt.encode(claims, (folder / KEY_FILE).read_text(), algorithm="RS256")
-
-
-def installation_token(forge: EmbeddedForge, folder: Path) -> str:
-    with client(forge, app_token(folder)) as app:
-        id_ = app.get(f"/repos/{REPOSITORY}/installation").json()["id"]
-        token: str = app.post(f"/app/installations/{id_}/access_tokens").json()["token"]
-        return token
 
 
 def test_an_app_gets_a_token_for_its_installation_and_with_it_the_repositories(
@@ -195,26 +177,3 @@ def test_a_webhook_that_did_not_arrive_is_listed_and_sent_again_on_demand(
         until(lambda: len(webhooks[1]) == 1)
         assert forge.hooks.wait()
         assert [one["event"] for one in app.get("/app/hook/deliveries?status=failure").json()] == ["push"]
-
-
-def test_what_was_kept_is_there_after_a_restart(tmp_path: Path) -> None:
-    with forging(tmp_path, webhook_url=None) as first:
-        first.state.add_repository(REPOSITORY)
-        first.state.open_pull(REPOSITORY, by="alice", title="Change", head="b")
-        before = first.state.repositories
-        configuration = first.configuration.read_text()
-    with forging(tmp_path, webhook_url=None) as second:
-        assert second.state.repositories == before
-        assert second.configuration.read_text().replace(second.url, "") == configuration.replace(first.url, "")
-        made = second.state.comment(REPOSITORY, 1, by="bob", body="Again")
-        assert made.id > max(one.id for one in before[REPOSITORY].pulls.values())
-
-
-def test_the_page_shows_pull_requests_and_what_was_said(forge: EmbeddedForge) -> None:
-    forge.state.open_pull(REPOSITORY, by="alice", title="Cap <the> retry", head="cap")
-    forge.state.comment(REPOSITORY, 1, by="carol", body="Why?")
-    forge.state.review(REPOSITORY, 1, by="bob", state="APPROVED", body="Fine.")
-    assert "Cap &lt;the&gt; retry" in httpx.get(forge.url).text
-    shown = httpx.get(f"{forge.url}/{REPOSITORY}/pull/1").text
-    assert 0 < shown.index("Why?") < shown.index("Fine."), "in the order in which it was said"
-    assert httpx.get(f"{forge.url}/{REPOSITORY}/pull/2").status_code == 404

@@ -16,7 +16,7 @@ REPOSITORY = "acme/app"
 def told() -> list[tuple[str, dict[str, Any]]]:
     """The webhooks of a pull request to which everything happens, each with its name."""
     state = ForgeState()
-    shapes = Shapes(state, "http://127.0.0.1:8030")
+    shapes = Shapes(state, "http://127.0.0.1:8030", app_id=1)
     webhooks: list[tuple[str, dict[str, Any]]] = []
 
     def tell(event: str, repository: Repository, sender: str, facts: dict[str, Any]) -> None:
@@ -40,6 +40,8 @@ def everything_happens(state: ForgeState) -> None:
     state.review(REPOSITORY, 1, by="bob", state="CHANGES_REQUESTED", comments=said)
     state.push(REPOSITORY, "cap", by="alice")
     state.edit_pull(REPOSITORY, 1, by="alice", title="Cap the upload retry")
+    state.add_labels(REPOSITORY, 1, by="bob", names=["slow"])
+    state.remove_label(REPOSITORY, 1, by="bob", name="Slow")
     state.close(REPOSITORY, 1, by="alice")
     state.reopen(REPOSITORY, 1, by="alice")
     state.merge(REPOSITORY, 1, by="bob")
@@ -60,6 +62,8 @@ def test_every_webhook_is_as_github_describes_it(told: list[tuple[str, dict[str,
         "pull_request_review_comment$created",
         "pull_request$synchronize",
         "pull_request$edited",
+        "pull_request$labeled",
+        "pull_request$unlabeled",
         "pull_request$closed",
         "pull_request$reopened",
         "repository$renamed",
@@ -68,7 +72,7 @@ def test_every_webhook_is_as_github_describes_it(told: list[tuple[str, dict[str,
 
 def test_every_answer_is_as_github_describes_it() -> None:
     state = ForgeState()
-    shapes = Shapes(state, "http://127.0.0.1:8030")
+    shapes = Shapes(state, "http://127.0.0.1:8030", app_id=1)
     everything_happens(state)
     repository = state.repository("acme/application")
     pull = repository.pulls[1]
@@ -89,6 +93,6 @@ def test_every_answer_is_as_github_describes_it() -> None:
 
 
 def test_a_shape_that_lacks_something_is_found() -> None:
-    user = Shapes(ForgeState(), "http://127.0.0.1:8030").repositories.user("alice")
+    user = Shapes(ForgeState(), "http://127.0.0.1:8030", app_id=1).repositories.user("alice")
     del user["avatar_url"]
     assert faults("rest:simple-user", user) == [': "avatar_url" is a required property']

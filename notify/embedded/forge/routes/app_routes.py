@@ -6,14 +6,13 @@ from http import HTTPStatus
 from fastapi import Response
 
 from notify.embedded.forge.hooks import HookDelivery, Hooks
-from notify.embedded.forge.routes.call import REPOSITORY, Call, Route, as_json, tagged
+from notify.embedded.forge.routes.call import REPOSITORY, Call, Route, as_json
 from notify.embedded.forge.routes.lookup import Lookup
-from notify.embedded.forge.routes.tokens import PERMISSIONS, Tokens
+from notify.embedded.forge.routes.tokens import Tokens
+from notify.embedded.forge.shapes.app_shapes import INSTALLATION, PERMISSIONS
 from notify.embedded.forge.shapes.repository_shapes import Json, text
 from notify.embedded.forge.shapes.shapes import Shapes
 from notify.embedded.forge.state import ForgeState, Unknown
-
-INSTALLATION = 1
 
 
 class AppRoutes:
@@ -35,53 +34,19 @@ class AppRoutes:
 
     def _app(self, call: Call) -> Json:
         call.only("app")
-        now = text(self._state.now())
-        return {
-            "id": self._tokens.app_id,
-            "slug": "notify",
-            "node_id": "A_1",
-            "owner": self._shapes.repositories.user("admin"),
-            "name": "notify",
-            "description": None,
-            "external_url": self._shapes.repositories.web_url,
-            "html_url": f"{self._shapes.repositories.web_url}/apps/notify",
-            "created_at": now,
-            "updated_at": now,
-            "permissions": PERMISSIONS,
-            "events": ["issue_comment", "pull_request", "pull_request_review", "pull_request_review_comment", "push"],
-        }
+        return self._shapes.app.app()
 
     def _installations(self, call: Call) -> list[Json]:
         call.only("app")
         owners = sorted({one.owner for one in self._state.repositories.values()})
-        return [self._installed(owner) for owner in owners[:1]]
+        return [self._shapes.app.installation(owner) for owner in owners[:1]]
 
     def _installation(self, call: Call) -> Json:
         call.only("app")
         of_repository = "name" in call.request.path_params
-        return self._installed(self._lookup.repository(call).owner if of_repository else call.named("owner"))
-
-    def _installed(self, owner: str) -> Json:
-        now = text(self._state.now())
-        return {
-            "id": INSTALLATION,
-            "app_id": self._tokens.app_id,
-            "app_slug": "notify",
-            "account": self._shapes.repositories.user(owner),
-            "target_id": self._state.account_id(owner),
-            "target_type": "Organization",
-            "repository_selection": "all",
-            "access_tokens_url": f"{self._shapes.repositories.api_url}/app/installations/{INSTALLATION}/access_tokens",
-            "repositories_url": f"{self._shapes.repositories.api_url}/installation/repositories",
-            "html_url": f"{self._shapes.repositories.web_url}/installations/{INSTALLATION}",
-            "permissions": PERMISSIONS,
-            "events": [],
-            "single_file_name": None,
-            "created_at": now,
-            "updated_at": now,
-            "suspended_by": None,
-            "suspended_at": None,
-        }
+        return self._shapes.app.installation(
+            self._lookup.repository(call).owner if of_repository else call.named("owner")
+        )
 
     def _token(self, call: Call) -> Response:
         call.only("app")
@@ -127,7 +92,5 @@ class AppRoutes:
 
     def _repositories(self, call: Call) -> Response:
         call.only("installation")
-        found, headers = call.paged(
-            [self._shapes.repositories.repository(one) for one in self._state.repositories.values()]
-        )
-        return tagged(call.request, {"total_count": len(self._state.repositories), "repositories": found}, headers)
+        found = self._state.repositories.values()
+        return call.counted("repositories", list(found), self._shapes.repositories.repository)

@@ -5,24 +5,21 @@ from dataclasses import dataclass
 from hashlib import sha256
 from http import HTTPStatus
 from json import dumps
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from fastapi import Request, Response
 
+from notify.embedded.forge.routes.refusals import InvalidRequest, Refused
 from notify.embedded.forge.shapes.repository_shapes import Json
 from notify.embedded.forge.state import Unknown
 
+REPOSITORY = "/repos/{owner}/{name}"
+PULL = f"{REPOSITORY}/pulls/{{number}}"
+ISSUE = f"{REPOSITORY}/issues/{{number}}"
+COMMIT = f"{REPOSITORY}/commits/{{sha}}"
 
-class Refused(Exception):
-    """
-    Args:
-        headers: Besides the usual ones.
-    """
-
-    def __init__(self, status: HTTPStatus, message: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.status, self.message, self.headers = status, message, headers or {}
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +27,7 @@ class Call:
     """One call; ``who`` is ``app``, ``installation`` or a login."""
 
     request: Request
-    body: Json
+    body: Any
     who: str
 
     @property
@@ -38,13 +35,33 @@ class Call:
         """Whose action it is; the app's own are a bot's."""
         return "notify[bot]" if self.who in ("app", "installation") else self.who
 
-    def only(self, who: str) -> None:
+    @property
+    def fields(self) -> Json:
+        """
+        The body, which is an object.
+
+        Raises:
+            InvalidRequest: It is something else.
+        """
+        if not isinstance(self.body, dict):
+            raise InvalidRequest("The body is not an object.")
+        return self.body
+
+    def only(self, *who: str, message: str = "Resource not accessible") -> None:
         """
         Raises:
             Refused: Somebody else calls.
         """
-        if self.who != who:
-            raise Refused(HTTPStatus.FORBIDDEN, "Resource not accessible")
+        if self.who not in who:
+            raise Refused(HTTPStatus.FORBIDDEN, message)
+
+    def not_as_app(self) -> None:
+        """
+        Raises:
+            Refused: The app calls as itself, not for an installation.
+        """
+        if self.who == "app":
+            raise Refused(HTTPStatus.FORBIDDEN, "Resource not accessible by integration")
 
     def named(self, name: str) -> str:
         """A part of the path."""
@@ -64,7 +81,17 @@ class Call:
     def query(self, name: str) -> str:
         return self.request.query_params.get(name, "")
 
-    def paged(self, found: Sequence[Json]) -> tuple[list[Json], dict[str, str]]:
+    def counted(self, name: str, found: Sequence[T], shape: Callable[[T], Json]) -> Response:
+        """A page of what was found under its name, and how many there are in all."""
+        page, headers = self.paged(found)
+        return tagged(self.request, {"total_count": len(found), name: [shape(one) for one in page]}, headers)
+
+    def listed(self, found: Sequence[T], shape: Callable[[T], Json]) -> Response:
+        """A page of what was found."""
+        page, headers = self.paged(found)
+        return tagged(self.request, [shape(one) for one in page], headers)
+
+    def paged(self, found: Sequence[T]) -> tuple[list[T], dict[str, str]]:
         """The page that is asked for, and the header that says where the next is."""
         size = min(int(self.query("per_page") or 30), 100)
         page = max(int(self.query("page") or 1), 1)
@@ -91,6 +118,3 @@ def as_json(given: object, *, status: int = HTTPStatus.OK, headers: Mapping[str,
 
 # The method, the path below the API's address, and what answers: a list in pages, an object, or a whole response.
 Route = tuple[str, str, Callable[[Call], Any]]
-
-REPOSITORY = "/repos/{owner}/{name}"
-PULL = f"{REPOSITORY}/pulls/{{number}}"

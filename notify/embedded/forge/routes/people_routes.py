@@ -5,11 +5,12 @@ from http import HTTPStatus
 
 from fastapi import Response
 
-from notify.embedded.forge.routes.call import PULL, REPOSITORY, Call, Refused, Route, as_json
+from notify.embedded.forge.routes.call import ISSUE, PULL, REPOSITORY, Call, Route, as_json
 from notify.embedded.forge.routes.lookup import Lookup
+from notify.embedded.forge.routes.refusals import Invalid, Refused
 from notify.embedded.forge.shapes.repository_shapes import Json
 from notify.embedded.forge.shapes.shapes import Shapes
-from notify.embedded.forge.state import ForgeState
+from notify.embedded.forge.state import ForgeState, Unknown
 
 
 class PeopleRoutes:
@@ -24,7 +25,9 @@ class PeopleRoutes:
             ("PUT", f"{PULL}/merge", self._merge),
             ("POST", f"{PULL}/reviews", self._review),
             ("POST", f"{PULL}/requested_reviewers", self._request_review),
-            ("POST", f"{REPOSITORY}/issues/{{number}}/comments", self._comment),
+            ("POST", f"{ISSUE}/comments", self._comment),
+            ("POST", f"{ISSUE}/labels", self._add_labels),
+            ("DELETE", f"{ISSUE}/labels/{{label}}", self._remove_label),
         )
 
     def _add_repository(self, call: Call) -> Response:
@@ -88,3 +91,21 @@ class PeopleRoutes:
         repository, pull = self._lookup.pull(call)
         made = self._state.comment(repository.full_name, pull.number, by=call.login, body=call.body["body"])
         return as_json(self._shapes.pulls.comment(repository, pull, made), status=HTTPStatus.CREATED)
+
+    def _add_labels(self, call: Call) -> list[Json]:
+        call.not_as_app()
+        repository, pull = self._lookup.pull(call)
+        names = call.body["labels"] if isinstance(call.body, dict) else call.body
+        if not isinstance(names, list) or not all(isinstance(one, str) and one for one in names):
+            raise Invalid("Label", "name", "is not a text")
+        self._state.add_labels(repository.full_name, pull.number, by=call.login, names=names)
+        return self._shapes.pulls.labels(repository, pull)
+
+    def _remove_label(self, call: Call) -> list[Json]:
+        call.not_as_app()
+        repository, pull = self._lookup.pull(call)
+        try:
+            self._state.remove_label(repository.full_name, pull.number, by=call.login, name=call.named("label"))
+        except Unknown:
+            raise Refused(HTTPStatus.NOT_FOUND, "Label does not exist") from None
+        return self._shapes.pulls.labels(repository, pull)

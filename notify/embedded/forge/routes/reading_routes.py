@@ -6,7 +6,7 @@ from hashlib import sha256
 from typing import Any
 
 from notify.embedded.forge.records import Pull, Repository
-from notify.embedded.forge.routes.call import PULL, REPOSITORY, Call, Route
+from notify.embedded.forge.routes.call import COMMIT, ISSUE, PULL, REPOSITORY, Call, Route
 from notify.embedded.forge.routes.lookup import Lookup
 from notify.embedded.forge.shapes.repository_shapes import Json, text
 from notify.embedded.forge.shapes.shapes import Shapes
@@ -20,9 +20,9 @@ class ReadingRoutes:
     def routes(self) -> Iterable[Route]:
         return (
             ("GET", REPOSITORY, self._repository),
-            ("GET", "/repositories/{id}", self._repository),
             ("GET", f"{REPOSITORY}/branches", self._branches),
             ("GET", f"{REPOSITORY}/contents/{{path:path}}", self._contents),
+            ("GET", f"{COMMIT}/pulls", self._pulls_of_commit),
             ("GET", f"{REPOSITORY}/pulls", self._pulls),
             # Before the pull request of a number, which "comments" is not.
             ("GET", f"{REPOSITORY}/pulls/comments", self._all_line_comments),
@@ -32,13 +32,12 @@ class ReadingRoutes:
             ("GET", f"{PULL}/reviews/{{id}}/comments", self._comments_of_review),
             ("GET", f"{PULL}/comments", self._line_comments),
             ("GET", f"{REPOSITORY}/issues/comments", self._all_comments),
-            ("GET", f"{REPOSITORY}/issues/{{number}}/comments", self._comments),
+            ("GET", f"{ISSUE}/comments", self._comments),
+            ("GET", f"{ISSUE}/labels", self._labels),
             ("GET", "/orgs/{owner}/teams/{slug}/members", self._team_members),
         )
 
-    def _repository(self, call: Call) -> Any:  # noqa: ANN401 - a redirect or the repository
-        if "id" in call.request.path_params:
-            return self._shapes.repositories.repository(self._state.by_id(call.number("id")))
+    def _repository(self, call: Call) -> Json:
         return self._shapes.repositories.repository(self._lookup.repository(call))
 
     def _branches(self, call: Call) -> list[Json]:
@@ -86,6 +85,15 @@ class ReadingRoutes:
         if call.query("direction") != "asc":
             found.reverse()
         return [self._shapes.pulls.listed_pull(repository, one) for one in found]
+
+    def _pulls_of_commit(self, call: Call) -> list[Json]:
+        repository = self._lookup.repository(call)
+        sha = self._lookup.commit(repository, call.named("sha"))
+        found = [one for one in repository.pulls.values() if one.has(sha)]
+        return [self._shapes.pulls.listed_pull(repository, one) for one in found]
+
+    def _labels(self, call: Call) -> list[Json]:
+        return self._shapes.pulls.labels(*self._lookup.pull(call))
 
     def _pull(self, call: Call) -> Json:
         return self._shapes.pulls.pull(*self._lookup.pull(call))

@@ -7,17 +7,9 @@ from secrets import token_hex
 
 import jwt
 
-from notify.embedded.forge.routes.call import Refused
+from notify.embedded.forge.routes.refusals import Refused
 
 TOKEN_LIVES = timedelta(hours=1)
-PERMISSIONS = {
-    "contents": "read",
-    "metadata": "read",
-    "pull_requests": "write",
-    "members": "read",
-    "statuses": "write",
-    "checks": "write",
-}
 # A person's token is this and the login.
 PERSON = "person_"
 
@@ -25,7 +17,7 @@ PERSON = "person_"
 class Tokens:
     """
     Args:
-        app_id: Of the app that notify is.
+        app_id: Of the app whose tokens are known.
         public_key: PEM; checks the app's tokens.
         now: The clock, aware UTC.
     """

@@ -28,6 +28,8 @@ class Payloads:
             more["requested_reviewer"] = self._repositories.user(more["requested_reviewer"]["login"])
         if "requested_team" in more:
             more["requested_team"] = self._repositories.team(repository.owner, more["requested_team"]["slug"])
+        if "label" in more:
+            more["label"] = self._pulls.label(repository, more["label"])
         if event == "push":
             more.update(self._pushed(repository, sender, more))
         return {

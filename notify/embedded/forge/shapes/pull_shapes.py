@@ -1,5 +1,7 @@
 """Pull requests and what is said on them, as GitHub's API shows them."""
 
+from urllib.parse import quote
+
 from notify.embedded.forge.records import Comment, Pull, Repository, Review
 from notify.embedded.forge.shapes.repository_shapes import Json, RepositoryShapes, text
 
@@ -67,7 +69,7 @@ class PullShapes:
             "assignees": [],
             "requested_reviewers": [self._repositories.user(login) for login in pull.reviewers],
             "requested_teams": [self._repositories.team(repository.owner, slug) for slug in pull.teams],
-            "labels": [],
+            "labels": self.labels(repository, pull),
             "milestone": None,
             "author_association": "CONTRIBUTOR",
             "auto_merge": None,
@@ -96,6 +98,32 @@ class PullShapes:
                 "merge_commit_message": "PR_TITLE",
                 "merge_commit_title": "MERGE_MESSAGE",
             },
+        }
+
+    def labels(self, repository: Repository, pull: Pull) -> list[Json]:
+        return [self.label(repository, name) for name in pull.labels]
+
+    def label(self, repository: Repository, name: str) -> Json:
+        return {
+            "id": repository.labels[name],
+            "node_id": f"LA_{repository.labels[name]}",
+            "url": f"{self._repositories.api_url}/repos/{repository.full_name}/labels/{quote(name, safe='')}",
+            "name": name,
+            "description": "",
+            "color": "ededed",
+            "default": False,
+        }
+
+    def minimal(self, repository: Repository, pull: Pull) -> Json:
+        """A pull request as check runs name it."""
+        url = f"{self._repositories.api_url}/repos/{repository.full_name}"
+        repo = {"id": repository.id, "url": url, "name": repository.name}
+        return {
+            "id": pull.id,
+            "number": pull.number,
+            "url": self._of_pull(repository, pull),
+            "head": {"ref": pull.head, "sha": pull.head_sha, "repo": repo},
+            "base": {"ref": pull.base, "sha": pull.base_sha, "repo": repo},
         }
 
     def comment(self, repository: Repository, pull: Pull, comment: Comment) -> Json:
@@ -186,7 +214,7 @@ class PullShapes:
             "number": pull.number,
             "title": pull.title,
             "user": self._repositories.user(pull.login),
-            "labels": [],
+            "labels": self.labels(repository, pull),
             "state": pull.state,
             "locked": False,
             "assignee": None,
