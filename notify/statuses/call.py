@@ -118,23 +118,25 @@ def _is_unexpected(fault: ForgeFault) -> bool:
 
 def _label(forge: Forge, target: Target) -> bool | None:
     """Set the error label; that it cannot be set changes nothing about the status."""
-    if forge.settings.error_label is None:
-        return None
-    try:
-        forge.writer.add_label(target.repository, target.sha, forge.settings.error_label)
-    except ForgeFault as fault:
-        log.warning("label.failed", status=target.id, request=fault.request, code=fault.status)
-        return None
-    return True
+    label = forge.settings.error_label
+    done = label is not None and _is_done(target, lambda: forge.writer.add_label(target.repository, target.sha, label))
+    return True if done else None
 
 
 def _unlabel(forge: Forge, target: Target) -> bool | None:
-    """Take the error label away; it is tried again at the next success."""
-    if forge.settings.error_label is None:
-        return None
+    """Take the error label away; if that fails it is tried again at the next success."""
+    label = forge.settings.error_label
+    done = label is None or _is_done(target, lambda: forge.writer.remove_label(target.repository, target.sha, label))
+    return False if done else None
+
+
+def _is_done(target: Target, act: Callable[[], None]) -> bool:
     try:
-        forge.writer.remove_label(target.repository, target.sha, forge.settings.error_label)
+        act()
     except ForgeFault as fault:
         log.warning("label.failed", status=target.id, request=fault.request, code=fault.status)
-        return None
-    return False
+        return False
+    except Exception:
+        log.exception("label.failed", status=target.id)
+        return False
+    return True

@@ -5,14 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from random import Random
+from time import monotonic
 
 import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from notify.checkpoints import STATUSES_COMMITTED, STATUSES_WRITTEN, Checkpoint
-from notify.domain.claims import Claim
+from notify.domain.claims import Claim, Lane
 from notify.domain.forge_answers import Unavailable
+from notify.domain.outcomes import INTERNAL_ERROR
 from notify.domain.own_events import OwnEvent, status_dead
 from notify.domain.ports import Doorbell
 from notify.domain.stages import FAN_OUT, STATUSES
@@ -27,17 +29,20 @@ from notify.domain.status_outcomes import (
 )
 from notify.intake.own_events import emit_own
 from notify.statuses.call import Answered
-from notify.store.database import Database
+from notify.store.database import UNAVAILABLE, Database
 from notify.store.outbox import items
 from notify.store.outbox.items import ItemOutcome
 from notify.store.statuses import applying
 from notify.store.statuses.applying import AttemptResult, Target
 from notify.work.forges import OPENS_AFTER, Forge, Forges, note_fault, note_success
+from notify.work.stage import counted
 
 # Of a target that was applied; several updates within this time cost one call.
 APPLIED_EVERY = timedelta(seconds=1)
 # While an application keeps a target locked.
 LOCKED_DELAY = timedelta(seconds=5)
+# For how long all targets of a group together are waited for.
+LOCKED_SECONDS = 5
 LONGEST_WORDS = 250
 
 log = structlog.get_logger(__name__)
@@ -64,8 +69,27 @@ class Recorder:
         self._rng = rng
         self._checkpoint = checkpoint
 
-    def record(self, group: Sequence[Answered]) -> Mapping[str, int]:
-        """Record these attempts and settle their items; counts by name."""
+    def record(self, group: Sequence[Answered]) -> Counter[str]:
+        """Record these attempts and settle their items; counts by name. A bug with one of them stops no other."""
+        try:
+            return self._record(group)
+        except UNAVAILABLE:
+            raise
+        except Exception as error:
+            log.exception("status.not_recorded", statuses=[one.target.id for one in group])
+            if len(group) == 1:
+                return self._give_up(group[0].claim, error)
+            return sum((self.record([one]) for one in group), Counter())
+
+    def _give_up(self, claim: Claim, error: Exception) -> Counter[str]:
+        outcome = items.later(claim, f"{INTERNAL_ERROR}: {type(error).__name__}", rng=self._rng)
+        with self._database.begin() as connection:
+            ours = items.settle(connection, STATUSES, [outcome])
+            if ours and outcome.lane is Lane.DEAD:
+                self.bury(connection, [claim.id])
+        return counted([outcome]) if ours else Counter()
+
+    def _record(self, group: Sequence[Answered]) -> Counter[str]:
         called = [one for one in group if one.not_called is None]
         with self._database.begin() as connection:
             paused = self._note(connection, called)
@@ -78,9 +102,7 @@ class Recorder:
             done = self._settle(connection, [one for one in recorded if one.answered.target.id in locked], locked)
             self._checkpoint(STATUSES_WRITTEN)
         self._checkpoint(STATUSES_COMMITTED)
-        for one in recorded:
-            if one.answered.target.id not in locked:
-                done.update(self._record_locked(one))
+        done.update(self._record_locked([one for one in recorded if one.answered.target.id not in locked]))
         done["released"] += len(group) - len(called)
         self._ring_for(done)
         return done
@@ -103,9 +125,7 @@ class Recorder:
         with self._database.begin() as connection:
             locked = applying.lock(connection, [one.id for one in unknown])
             done = self._settle(connection, [one for one in recorded if one.answered.target.id in locked], locked)
-        for one in recorded:
-            if one.answered.target.id not in locked:
-                done.update(self._record_locked(one))
+        done.update(self._record_locked([one for one in recorded if one.answered.target.id not in locked]))
         self._ring_for(done)
         return done
 
@@ -120,20 +140,32 @@ class Recorder:
         if done.get("dead"):
             self._doorbell.ring(FAN_OUT)
 
-    def _record_locked(self, one: Recorded) -> Mapping[str, int]:
-        """Record an attempt whose target a publisher has locked; if it stays so, the attempt is as good as none."""
-        target = one.answered.target
-        try:
-            with self._database.begin() as connection:
-                locked = applying.lock(connection, [target.id], wait=True)
-                if not locked:  # deleted by hand
-                    items.settle(connection, STATUSES, [items.done(one.answered.claim)])
-                    return {}
-                return self._settle(connection, [one], locked)
-        except OperationalError:
-            with self._database.begin() as connection:
-                later = replace(items.released(one.answered.claim), due_in=LOCKED_DELAY.total_seconds())
-                return {"released": len(items.settle(connection, STATUSES, [later]))}
+    def _record_locked(self, recorded: Sequence[Recorded]) -> Counter[str]:
+        """
+        Record attempts whose targets publishers have locked, once they have ended.
+
+        An attempt whose target stays locked is as good as none: it is repeated later.
+        """
+        began = monotonic()
+        done: Counter[str] = Counter()
+        for one in recorded:
+            try:
+                with self._database.begin() as connection:
+                    ids = [one.answered.target.id]
+                    locked = applying.lock(connection, ids, wait=monotonic() - began < LOCKED_SECONDS)
+                    if locked:
+                        done.update(self._settle(connection, [one], locked))
+                    else:
+                        self._release(connection, one, done)
+            except OperationalError:
+                with self._database.begin() as connection:
+                    self._release(connection, one, done)
+        return done
+
+    def _release(self, connection: Connection, one: Recorded, done: Counter[str]) -> None:
+        """A target that was deleted by hand is found gone by the next attempt."""
+        later = replace(items.released(one.answered.claim), due_in=LOCKED_DELAY.total_seconds())
+        done["released"] += len(items.settle(connection, STATUSES, [later]))
 
     def _settle(self, connection: Connection, recorded: Sequence[Recorded], locked: Mapping[int, int]) -> Counter[str]:
         """Settle the items of these targets, which are locked, and record what was still ours to record."""
@@ -159,7 +191,8 @@ class Recorder:
         for one in called:
             of_forge[one.target.forge].append(one)
         paused: dict[tuple[str, int | None], float] = {}
-        for name, group in of_forge.items():
+        # In one order, so that two workers do not wait for each other.
+        for name, group in sorted(of_forge.items()):
             self._note_forge(connection, self._forges.by_name[name], group, paused)
         return paused
 
@@ -176,7 +209,7 @@ class Recorder:
             note_success(connection, forge, sorted(installations))
         silent = 0
         noted = set()
-        for one in group:
+        for one in sorted(group, key=_by_installation):
             if one.fault is None:
                 continue
             is_silent = isinstance(one.fault.meaning, Unavailable)
@@ -206,6 +239,10 @@ def _name(claim: Claim) -> items.Attempt:
 
 def _installation(one: Answered) -> tuple[str, int | None]:
     return one.target.forge, None if one.fault is None else one.fault.installation
+
+
+def _by_installation(one: Answered) -> int:
+    return (one.fault.installation if one.fault is not None else None) or 0
 
 
 def _postponed(one: Answered, rng: Random) -> ItemOutcome:
