@@ -1,10 +1,11 @@
-"""A forge in memory that shows statuses, and the stage that applies them, to be run step by step."""
+"""Forges that show statuses, in memory and the embedded one, and the stage, to be run step by step."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
+from pathlib import Path
 from random import Random
 from threading import Lock
 from typing import Any, cast
@@ -12,10 +13,13 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import text
 
+from notify import wiring
 from notify.domain.forge_answers import AnswerMeaning, ForgeFault
 from notify.domain.forge_ports import ForgeReader, WebhookParser
 from notify.domain.forge_settings import ForgeKind, ForgeSettings
 from notify.domain.statuses import AppliedStatus, StatusKind, WantedStatus
+from notify.embedded.forge.server import EmbeddedForge, forging
+from notify.settings import Settings
 from notify.statuses.apply import Statuses, StatusStage
 from notify.statuses.publish import publish
 from notify.statuses.schema import parse
@@ -132,10 +136,9 @@ class MemoryForge:
 
 @dataclass
 class StatusHarness:
-    """Applications that publish, and a worker's stage. ``database`` None in ``worker``: the same."""
+    """Applications that publish, and a worker's stage."""
 
     database: Database
-    forge: MemoryForge
     stage: StatusStage
     doorbell: RecordingDoorbell
 
@@ -218,5 +221,51 @@ def status_stage(
         at_most=timedelta(seconds=20),
         rng=Random(1),
     )
-    yield StatusHarness(database, forge, StatusStage(handler, batch, database, forges), doorbell)
+    yield StatusHarness(database, StatusStage(handler, batch, database, forges), doorbell)
     handler.close()
+
+
+@dataclass
+class EmbeddedStatuses(StatusHarness):
+    """Statuses on one commit of a repository of the embedded forge."""
+
+    forge: EmbeddedForge
+    settings: Settings
+    sha: str
+
+    def status(self, **changes: Any) -> dict[str, Any]:
+        return wanted(**{"sha": self.sha, **changes})
+
+    def check_run(self, **changes: Any) -> dict[str, Any]:
+        return check_run(**{"sha": self.sha, **changes})
+
+    def states(self, context: str = "ci/build") -> list[str]:
+        """The states that the forge was told of a context on the commit, the oldest first."""
+        calls = self.forge.state.statuses.of(self._repository_id, self.sha, context)
+        return [one.state for one in calls]
+
+    def runs(self) -> list[tuple[str, str]]:
+        """Name and state of every check run on the commit, the newest first."""
+        return [(one.name, one.state) for one in self.forge.state.statuses.runs(self._repository_id, self.sha)]
+
+    @property
+    def _repository_id(self) -> int:
+        return self.forge.state.repository("acme/app").id
+
+
+@contextmanager
+def embedded_statuses(database: Database, folder: Path, *, configuration: str = "") -> Iterator[EmbeddedStatuses]:
+    """
+    Args:
+        configuration: TOML, after what the forge says of itself.
+    """
+    with forging(folder / "forge", webhook_url=None) as forge:
+        forge.configuration.write_text(forge.configuration.read_text() + configuration)
+        repository = forge.state.add_repository("acme/app")
+        settings = Settings(database_url=database.url, forges_file=forge.configuration)
+        doorbell = RecordingDoorbell()
+        stage = wiring.statuses(settings, database, doorbell=doorbell, worker=uuid4())
+        sha = repository.branches[repository.default_branch]
+        yield EmbeddedStatuses(database, stage, doorbell, forge=forge, settings=settings, sha=sha)
+        stage.stop()
+        wiring.forges(settings, database).close()
