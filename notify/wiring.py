@@ -51,7 +51,8 @@ if TYPE_CHECKING:
 FAN_OUT_BATCH = 200
 # Stages of one process share a forge's connections and tokens.
 _FORGES: WeakKeyDictionary[Database, Forges] = WeakKeyDictionary()
-INBOX_BATCH = 20
+# A body may have 25 MiB.
+INBOX_BATCH = 1
 STATUS_BATCH = 100
 ENGINE = "engine"
 PULSE_SECONDS = 1
@@ -387,7 +388,6 @@ def inbox(
         forges(settings, database),
         doorbell=doorbell,
         rng=SystemRandom(),
-        at_most=settings.lease / 3,
         checkpoint=checkpoint(),
     )
     return _batch_stage(settings, database, handler, doorbell=doorbell, worker=worker, batch=INBOX_BATCH)

@@ -3,16 +3,15 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from hashlib import sha256
 from random import Random
-from time import monotonic
 
 import structlog
 from sqlalchemy import Connection
 
 from notify.checkpoints import INBOX_ASKED, INBOX_COMMITTED, INBOX_WRITTEN, Checkpoint, no_checkpoint
-from notify.domain.claims import Claim, Lane
+from notify.domain.claims import Claim
 from notify.domain.errors import MalformedEvent
 from notify.domain.forge import (
     ChangeReading,
@@ -31,18 +30,19 @@ from notify.domain.outcomes import DeliveryStatus
 from notify.domain.ports import Doorbell
 from notify.domain.stages import FAN_OUT, INBOX
 from notify.sources.mirror import Mirror, NameTaken, mirror_of
-from notify.store.database import UNAVAILABLE, Database
+from notify.store.database import Database
 from notify.store.forges import deliveries, repositories
 from notify.store.forges.deliveries import Delivery, NewDelivery, Result
 from notify.store.outbox import items
 from notify.store.outbox.items import ItemOutcome
 from notify.work.forges import Forge, ForgeNotAsked, Forges
-from notify.work.stage import counted
+from notify.work.stage import settle_failed
 
 UNREADABLE = "unreadable"
 UNKNOWN_FORGE = "unknown_forge"
 MALFORMED = "malformed"
 LONGEST_ID = 200
+LONGEST_REASON = 250
 
 log = structlog.get_logger(__name__)
 
@@ -67,12 +67,7 @@ def new_delivery(forge: Forge, headers: Mapping[str, str], body: bytes) -> NewDe
 
 
 class Inbox:
-    """
-    Works off deliveries, each in transactions of its own, none of which is open while a forge is asked.
-
-    Args:
-        at_most: How long a batch asks forges; what is left of it is released.
-    """
+    """Works off deliveries, each in transactions of its own, none of which is open while a forge is asked."""
 
     name = INBOX
     ordered = False
@@ -85,43 +80,29 @@ class Inbox:
         *,
         doorbell: Doorbell,
         rng: Random,
-        at_most: timedelta,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
         self._database = database
         self._forges = forges
         self._doorbell = doorbell
         self._rng = rng
-        self._at_most = at_most.total_seconds()
         self._checkpoint = checkpoint
 
     def work(self, claims: Sequence[Claim]) -> Mapping[str, int]:
-        """Work off these deliveries one after the other."""
-        began = monotonic()
-        with self._database.begin() as connection:
-            batch = deliveries.load(connection, [one.id for one in claims])
-            now = connection.exec_driver_sql("SELECT now()").scalar_one()
+        """Work off these deliveries; each is loaded by itself, since its body may be large."""
         done: Counter[str] = Counter()
         for claim in claims:
-            if claim.id not in batch:  # deleted by hand
+            with self._database.begin() as connection:
+                delivery = deliveries.load(connection, claim.id)
+            if delivery is None:  # deleted by hand
                 self._settle(items.done(claim))
                 continue
-            if monotonic() - began > self._at_most:
-                self._settle(items.released(claim))
-                done["released"] += 1
-                continue
-            asked_at = now + timedelta(seconds=monotonic() - began)
             try:
-                done.update(self._work_off(claim, batch[claim.id], asked_at))
-            except UNAVAILABLE:
-                raise
+                done.update(self._work_off(claim, delivery))
             except MalformedEvent as error:
                 done.update(self._die(claim, f"{MALFORMED}: {error}"))
             except NameTaken as taken:
                 done.update(self._die(claim, str(taken)))
-            except Exception as error:
-                log.exception("inbox.failed", delivery=claim.id)
-                done.update(self._retry(claim, f"internal_error: {type(error).__name__}"))
         if done["told"]:
             self._doorbell.ring(FAN_OUT)
         return done
@@ -130,7 +111,7 @@ class Inbox:
         """Nothing came of these deliveries, and nothing will."""
         deliveries.bury(connection, ids)
 
-    def _work_off(self, claim: Claim, delivery: Delivery, asked_at: datetime) -> Mapping[str, int]:
+    def _work_off(self, claim: Claim, delivery: Delivery) -> Mapping[str, int]:
         forge = self._forges.by_name.get(delivery.forge)
         if forge is None:
             return self._die(claim, UNKNOWN_FORGE)
@@ -145,7 +126,7 @@ class Inbox:
             case Push() | RepositoryMoved():
                 return self._note_repository(claim, forge, parsed.repository)
             case ForgeEvent() | ChangeTouched():
-                return self._read_again(claim, forge, parsed, asked_at)
+                return self._read_again(claim, forge, parsed, delivery.now)
 
     def _read_again(
         self, claim: Claim, forge: Forge, parsed: ForgeEvent | ChangeTouched, asked_at: datetime
@@ -214,18 +195,14 @@ class Inbox:
         return _counts(result) if ours else {}
 
     def _die(self, claim: Claim, reason: str) -> Mapping[str, int]:
-        outcome = items.dead(claim, reason[:250])
-        with self._database.begin() as connection:
-            result = Result(status=DeliveryStatus.DEAD, reason=outcome.reason)
-            return counted([outcome]) if self._end(connection, claim, outcome, result) else {}
+        return self._fail(items.dead(claim, reason[:LONGEST_REASON]))
 
     def _retry(self, claim: Claim, reason: str) -> Mapping[str, int]:
-        outcome = items.later(claim, reason, rng=self._rng)
+        return self._fail(items.later(claim, reason, rng=self._rng))
+
+    def _fail(self, outcome: ItemOutcome) -> Mapping[str, int]:
         with self._database.begin() as connection:
-            ours = deliveries.settle(connection, [outcome])
-            if ours and outcome.lane is Lane.DEAD:
-                deliveries.bury(connection, [claim.id])
-        return counted([outcome]) if ours else {}
+            return settle_failed(connection, self, outcome)
 
     def _settle(self, outcome: ItemOutcome) -> None:
         with self._database.begin() as connection:

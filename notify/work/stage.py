@@ -205,10 +205,7 @@ class BatchStage:
     def _retry_later(self, claim: Claim, error: Exception, done: Counter[str]) -> None:
         outcome = items.later(claim, f"{INTERNAL_ERROR}: {type(error).__name__}", rng=self._rng)
         with self._database.begin() as connection:
-            ours = items.settle(connection, self.name, [outcome])
-            if ours and outcome.lane is Lane.DEAD:
-                self._handler.bury(connection, [claim.id])
-        done.update(counted([outcome]) if ours else {})
+            done.update(settle_failed(connection, self._handler, outcome))
 
     def _release(self, claims: Sequence[Claim], done: Counter[str]) -> None:
         """Release these with their old due times; they are claimed after the items before them."""
@@ -233,6 +230,14 @@ class BatchStage:
             with self._database.begin() as connection:
                 items.undo_claims(connection, self.name, unconfirmed, worker=self._worker)
             del self._unconfirmed[: len(unconfirmed)]
+
+
+def settle_failed(connection: Connection, handler: Handler, outcome: ItemOutcome) -> Counter[str]:
+    """Record an attempt that failed, and bury what is dead of it; what it counts, if its lease was still ours."""
+    ours = items.settle(connection, handler.name, [outcome])
+    if ours and outcome.lane is Lane.DEAD:
+        handler.bury(connection, [outcome.id])
+    return counted([outcome]) if ours else Counter()
 
 
 def counted(outcomes: Sequence[ItemOutcome]) -> Counter[str]:

@@ -37,14 +37,13 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """A delivery to be worked off."""
+    """A delivery to be worked off; ``now`` is the database's clock when it was loaded."""
 
-    id: int
     forge: str
     event: str
     content_type: str
     body: bytes
-    created_at: datetime
+    now: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +84,14 @@ class DeliveryView:
     due_at: datetime | None
 
 
+def _due(rows: str) -> str:
+    """SQL that makes the deliveries of *rows* due, also those that are dead, with a new retry budget."""
+    return f"""INSERT INTO notify.work_items AS item (stage, id, lane) SELECT '{INBOX}', id, {Lane.NORMAL:d} FROM {rows}
+        ON CONFLICT (stage, id) DO UPDATE
+        SET lane = CASE WHEN item.lapses > 0 THEN {Lane.LAPSED:d} ELSE excluded.lane END, due_at = now(),
+            max_failures = item.failures + excluded.max_failures"""
+
+
 # One that is dead comes again because somebody wants it worked off.
 _STORE = f"""
     WITH stored AS (
@@ -94,10 +101,7 @@ _STORE = f"""
         WHERE known.status = 'dead'
         RETURNING id, forge, delivery_id
     ), to_do AS (
-        INSERT INTO notify.work_items AS item (stage, id, lane) SELECT '{INBOX}', id, {Lane.NORMAL:d} FROM stored
-        ON CONFLICT (stage, id) DO UPDATE
-        SET lane = CASE WHEN item.lapses > 0 THEN {Lane.LAPSED:d} ELSE excluded.lane END, due_at = now(),
-            max_failures = item.failures + excluded.max_failures
+        {_due("stored")}
     )
     SELECT forge, delivery_id, id, false FROM stored
     UNION ALL
@@ -120,15 +124,11 @@ _REPLAY = f"""
         UPDATE notify.webhook_deliveries SET status = 'pending', finished_at = NULL, outcome_reason = NULL
         WHERE id = %(id)s AND status <> 'pending' RETURNING id
     ), to_do AS (
-        INSERT INTO notify.work_items AS item (stage, id, lane) SELECT '{INBOX}', id, {Lane.NORMAL:d} FROM again
-        ON CONFLICT (stage, id) DO UPDATE
-        SET lane = CASE WHEN item.lapses > 0 THEN {Lane.LAPSED:d} ELSE excluded.lane END, due_at = now(),
-            max_failures = item.failures + excluded.max_failures
+        {_due("again")}
     )
     SELECT id FROM again"""
 _LOAD = """
-    SELECT id, forge, event, content_type, body, created_at FROM notify.webhook_deliveries
-    WHERE id = ANY (%(ids)s::bigint[])"""
+    SELECT forge, event, content_type, body, now() AS now FROM notify.webhook_deliveries WHERE id = %(id)s"""
 _FINISH = """
     UPDATE notify.webhook_deliveries SET status = %(status)s, repository = %(repository)s,
         outcome_reason = left(%(reason)s, 250), event_keys = %(event_keys)s::text[], finished_at = now()
@@ -180,10 +180,10 @@ def _stored(connection: Connection, given: Sequence[NewDelivery]) -> dict[tuple[
     return {(forge, name): Receipt(id=id_, duplicate=known) for forge, name, id_, known in rows.cursor.fetchall()}
 
 
-def load(connection: Connection, ids: Sequence[int]) -> dict[int, Delivery]:
-    """What there is to be worked off, by id."""
-    rows = connection.exec_driver_sql(_LOAD, {"ids": list(ids)}).mappings()
-    return {row["id"]: Delivery(**{**row, "body": bytes(row["body"])}) for row in rows}
+def load(connection: Connection, id_: int) -> Delivery | None:
+    """What there is to be worked off; None: it was deleted."""
+    row = connection.exec_driver_sql(_LOAD, {"id": id_}).mappings().first()
+    return None if row is None else Delivery(**{**row, "body": bytes(row["body"])})
 
 
 def finish(connection: Connection, id_: int, result: Result) -> None:
