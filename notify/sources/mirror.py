@@ -37,6 +37,20 @@ MOST_REVIEWERS = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Author:
+    """
+    Whose change it is.
+
+    ``username`` is of the one person who reads mail at the address that our own trailer names; an address is never
+    anybody's login. None: no address names the author.
+    """
+
+    login: str
+    known_from: str = OPENER
+    username: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
     """
     What the mirror has of a change after it was written.
@@ -103,14 +117,14 @@ class Mirror:
         repository_id = repositories.put(connection, name, [reading.repository])[reading.repository.id]
         self.check_name(connection, repository_id)
         known = mirror.lock(connection, repository_id, change.number)
-        author, author_from = self._author(connection, repository_id, change)
-        row = self._row(repository_id, reading, author=author, author_from=author_from, asked_at=asked_at)
+        author = self._author(connection, repository_id, change)
+        row = self._row(repository_id, reading, author=author, asked_at=asked_at)
         row = replace(row, link=known.link) if known else row
         state = mirror.put_change(connection, row)
         is_newest = state is not None
         if not is_newest and asked_at is None:
             mirror.mark_stale(connection, repository_id, change.number)
-        reviewers = [one for one in reading.reviewers if one.login.lower() != author.lower()]
+        reviewers = [one for one in reading.reviewers if one.login.lower() != author.login.lower()]
         if is_newest:
             mirror.put_reviewers(connection, repository_id, change.number, reviewers)
         written = Written(
@@ -167,8 +181,7 @@ class Mirror:
         repository_id: int,
         reading: ChangeReading,
         *,
-        author: str,
-        author_from: str,
+        author: Author,
         asked_at: datetime | None,
     ) -> ChangeRow:
         change = reading.change
@@ -182,8 +195,8 @@ class Mirror:
             state=change.state,
             draft=change.draft,
             opener=_login(change.opener),
-            author=author,
-            author_from=author_from,
+            author=author.login,
+            author_from=author.known_from,
             head_ref=change.head.ref if change.head else None,
             head_sha=change.head.sha if change.head else None,
             base_ref=change.base.ref if change.base else None,
@@ -195,36 +208,36 @@ class Mirror:
             stale=asked_at is None,
         )
 
-    def _author(self, connection: Connection, repository_id: int, change: Change) -> tuple[str, str]:
-        """Login of the author, and how it is known. What a person writes about themselves is not believed."""
+    def _author(self, connection: Connection, repository_id: int, change: Change) -> Author:
+        """Whose change it is. What a person writes about themselves is not believed."""
         opener = _login(change.opener)
         if not self._own or opener.lower() != self._own:
-            return opener, OPENER
+            return Author(login=opener)
         for_whom = mirror.oldest_action(connection, repository_id, change.number)
         if for_whom is not None:
-            return for_whom, ACTION
+            return Author(login=for_whom, known_from=ACTION)
         trailer = on_behalf_of(change.description)
         if trailer is not None and trailer.login:
-            return trailer.login, TRAILER
-        return opener, OPENER
+            return Author(login=trailer.login, known_from=TRAILER)
+        by_email = identities.by_email(connection, trailer.email) if trailer is not None and trailer.email else None
+        return Author(login=opener, username=by_email)
 
     def _write_through(
-        self, connection: Connection, written: Written, *, reading: ChangeReading, author: str
+        self, connection: Connection, written: Written, *, reading: ChangeReading, author: Author
     ) -> Written:
         """What the fan-out is to know, in the directory's own words."""
         change, owners = written.change, self._owners(connection, reading)
-        logins = {author, *(one.login for one in written.reviewers), *owners}
+        logins = {author.login, *(one.login for one in written.reviewers), *owners}
         usernames = self._usernames(connection, logins)
-        by_email = self._author_by_email(connection, author, change)
-        if by_email is not None:
-            usernames[author.lower()] = by_email
+        if author.username is not None:
+            usernames[author.login.lower()] = author.username
         if written.is_newest:
             facts = StatedFacts(
                 link=written.link,
                 title=change.title,
                 url=change.url,
                 repository=reading.repository.full_name,
-                author=usernames.get(author.lower()),
+                author=usernames.get(author.login.lower()),
                 reviewers=_known(usernames, [one.login for one in written.reviewers]),
                 owners=_known(usernames, owners),
                 state=change.state,
@@ -233,13 +246,6 @@ class Mirror:
             events.learn(runner(connection), [facts])
         teams = [f"team:{one}" for one in reading.unread_teams]
         return replace(written, usernames=usernames, concerned=frozenset({*logins, *teams} - {GHOST}))
-
-    def _author_by_email(self, connection: Connection, author: str, change: Change) -> str | None:
-        """Whom a trailer of our own names by address; an address is never anybody's login."""
-        if author.lower() != self._own or not self._own:
-            return None
-        trailer = on_behalf_of(change.description)
-        return identities.by_email(connection, trailer.email) if trailer is not None and trailer.email else None
 
     def _owners(self, connection: Connection, reading: ChangeReading) -> list[str]:
         entries = self.settings.entries
