@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 
-from notify.embedded.forge.server import EmbeddedForge
+from notify.embedded.forge.server import APP_ID, EmbeddedForge
 from tests.embedded.forge.conftest import REPOSITORY
 from tests.support.github import faults
 
@@ -92,6 +92,8 @@ def test_a_check_run_is_found_by_its_name_the_newest_or_all(calls: httpx.Client,
     assert found() == ["3", "2"]
     assert found(filter="all") == ["3", "2", "1"]
     assert found(check_name="lint") == ["3"]
+    assert found(app_id=str(APP_ID)) == ["3", "2"]
+    assert found(app_id=str(APP_ID + 1)) == [], "only this app shows anything here"
     assert found(check_name="lint", filter="all") == ["3", "1"]
     page = calls.get(f"/commits/{sha}/check-runs", params={"filter": "all", "per_page": "2"})
     assert (page.json()["total_count"], len(page.json()["check_runs"])) == (3, 2)

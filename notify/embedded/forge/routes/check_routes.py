@@ -87,6 +87,8 @@ class CheckRoutes:
         every = one_of(asked, "filter", FILTERS) == "all"
         found = (self._state.statuses.runs if every else self._state.statuses.latest_runs)(repository.id, sha)
         name, status = asked.get("check_name"), one_of(asked, "status", check_bodies.STATUSES)
+        if asked.get("app_id", str(self._shapes.app.app_id)) != str(self._shapes.app.app_id):
+            found = []
         wanted = [one for one in found if name in (None, one.name) and status in (None, one.status)]
         return call.counted("check_runs", wanted, lambda one: self._shapes.statuses.run(repository, one))
 
