@@ -6,6 +6,7 @@ import pytest
 
 from notify.domain.forge_ports import StatusWriter
 from notify.domain.forge_settings import ForgeKind
+from tests.forges.gitea_keeper import GiteaKeeper
 from tests.forges.server import Answer, Asked, ForgeServer
 
 SHA = "a" * 40
@@ -20,6 +21,10 @@ def app(forge: ForgeServer) -> StatusWriter:
 @pytest.fixture
 def gitea(forge: ForgeServer) -> StatusWriter:
     return forge.writer(ForgeKind.GITEA)
+
+
+def keeper(forge: ForgeServer, labels: dict[str, int]) -> GiteaKeeper:
+    return GiteaKeeper(forge, "acme/monorepo", sha=SHA, labels=labels)
 
 
 @pytest.fixture
@@ -87,76 +92,24 @@ def test_a_label_that_somebody_else_took_away_is_no_fault(forge: ForgeServer, ap
     assert forge.count(f"{HOME}/issues/8/labels/status-error") == 1
 
 
-class Labels:
-    """The labels of a repository, and those of its pull requests: 7 with this head, 9 with another."""
-
-    def __init__(self, forge: ForgeServer, **numbers: int) -> None:
-        self.numbers = numbers
-        self.of: dict[int, set[int]] = {7: set(), 9: set()}
-        forge.scripts[f"{HOME}/labels"] = self._labels
-        forge.scripts[f"{HOME}/pulls"] = self._pulls
-        for number in self.of:
-            forge.scripts[f"{HOME}/issues/{number}/labels"] = self._add(number)
-            for label in (30, 31):
-                forge.scripts[f"{HOME}/issues/{number}/labels/{label}"] = self._remove(number, label)
-
-    def _labels(self, asked: Asked) -> Answer:
-        if asked.method == "POST":
-            name = asked.json["name"]
-            self.numbers[name] = 31
-            return Answer({"id": 31, "name": name}, 201)
-        listed = [{"id": number, "name": name} for name, number in self.numbers.items()]
-        return Answer(listed, headers={"X-Total-Count": str(len(listed))})
-
-    def _pulls(self, asked: Asked) -> Answer:
-        assert asked.query["state"] == "open"
-        names = {number: name for name, number in self.numbers.items()}
-        heads = {7: SHA, 9: "b" * 40}
-        listed = [
-            {
-                "number": number,
-                "state": "open",
-                "head": {"ref": "x", "sha": heads[number]},
-                "labels": [{"id": label, "name": names[label]} for label in labels],
-            }
-            for number, labels in self.of.items()
-        ]
-        return Answer(listed, headers={"X-Total-Count": "2"})
-
-    def _add(self, number: int) -> Callable[[Asked], Answer]:
-        def added(asked: Asked) -> Answer:
-            self.of[number] |= set(asked.json["labels"])
-            return Answer([])
-
-        return added
-
-    def _remove(self, number: int, label: int) -> Callable[[Asked], Answer]:
-        def removed(asked: Asked) -> Answer:
-            assert asked.method == "DELETE"
-            self.of[number] -= {label}
-            return Answer(b"", 204)
-
-        return removed
-
-
 def test_a_label_is_set_by_its_number_and_taken_away_again(forge: ForgeServer, gitea: StatusWriter) -> None:
-    labels = Labels(forge, bug=29, **{"Status-Error": 30})
+    kept = keeper(forge, {"bug": 29, "Status-Error": 30})
     for _ in range(2):
         gitea.add_label("acme/monorepo", SHA, "STATUS-error")
-        assert labels.of == {7: {30}, 9: set()}
+        assert kept.labels_of == {7: {30}, 9: set()}
     assert forge.counts[f"POST {HOME}/issues/7/labels"] == 1
     for _ in range(2):
         gitea.remove_label("acme/monorepo", SHA, "STATUS-error")
-        assert labels.of == {7: set(), 9: set()}
+        assert kept.labels_of == {7: set(), 9: set()}
 
 
 def test_a_label_that_the_repository_lacks_is_created(forge: ForgeServer, gitea: StatusWriter) -> None:
-    labels = Labels(forge, bug=29)
+    kept = keeper(forge, {"bug": 29})
     gitea.add_label("acme/monorepo", SHA, "status-error")
-    assert (labels.numbers, labels.of[7]) == ({"bug": 29, "status-error": 31}, {31})
+    assert (kept.labels, kept.labels_of[7]) == ({"bug": 29, "status-error": 30}, {30})
 
 
 def test_a_commit_without_open_pull_requests_creates_no_label(forge: ForgeServer, gitea: StatusWriter) -> None:
-    labels = Labels(forge)
+    kept = keeper(forge, {})
     gitea.add_label("acme/monorepo", "c" * 40, "status-error")
-    assert labels.numbers == {}
+    assert kept.labels == {}

@@ -43,9 +43,9 @@ class AppRoutes:
 
     def _installation(self, call: Call) -> Json:
         call.only("app")
-        of_repository = "name" in call.request.path_params
+        of_organization = call.request.path_params.keys() == {"owner"}
         return self._shapes.app.installation(
-            self._lookup.repository(call).owner if of_repository else call.named("owner")
+            call.named("owner") if of_organization else self._lookup.repository(call).owner
         )
 
     def _token(self, call: Call) -> Response:
