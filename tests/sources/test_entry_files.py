@@ -116,7 +116,7 @@ STATED: dict[str, st.SearchStrategy[Any]] = {
 )
 def test_what_good_front_matter_states_is_read_as_it_stands(stated: dict[str, Any], at: str) -> None:
     people = {key: [at + one for one in stated[key]] for key in ("owners", "arbiters") if key in stated}
-    (entry,) = read_entries([file(yaml.safe_dump({**stated, **people}))])
+    (entry,) = read_entries([file(yaml.safe_dump(stated | people))])
     for key, value in stated.items():
         assert getattr(entry, key) == (tuple(value) if isinstance(value, list) else value)
 
