@@ -1,4 +1,4 @@
-"""Forges, for operators: how well repositories are known, webhook deliveries, and whose login is whose."""
+"""Forges, for operators: the state of repositories, webhook deliveries, and identities."""
 
 from http import HTTPStatus
 from typing import Annotated

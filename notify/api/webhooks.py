@@ -1,4 +1,4 @@
-"""Webhooks of forges: checked, stored, and answered; what they say is read later, by a worker."""
+"""Takes webhooks of forges: checks the signature, stores and answers. A worker reads the contents later."""
 
 from asyncio import Semaphore
 from collections.abc import Callable, Coroutine
@@ -39,7 +39,7 @@ ForgeName = Annotated[Name, Path(description="Name of the forge in `NOTIFY_FORGE
 
 
 class DeliveryAccepted(View):
-    """The delivery is stored and will be worked off."""
+    """The delivery is stored and will be processed."""
 
     id: int
     duplicate: bool = Field(description="A delivery with this id was known already; nothing was changed.")
@@ -90,7 +90,7 @@ async def _take_in(request: Request, forge: Forge, headers: dict[str, str]) -> R
     if not bodies.may_be_large(request):
         body = await bodies.read(request, at_most=bodies.LARGE)
         return await arrivals.store(_verified(forge, headers, body))
-    # Whoever can reach the API can send a large body: its signature is known when all of it is here.
+    # Anyone who can reach the API can send a large body: the signature can be checked only at its end.
     turns: Semaphore = request.app.state.large_bodies
     async with turns:
         body = await bodies.read(request, at_most=LARGEST_DELIVERY)

@@ -37,7 +37,7 @@ class BodyErased(NotifyError):
 
 
 class DeliveryIsPending(NotifyError):
-    """The delivery is due as it is."""
+    """The delivery is already pending."""
 
 
 @app.command("list")

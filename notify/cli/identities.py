@@ -1,4 +1,4 @@
-"""``notify identities``: say whose login is whose, and list the logins that are nobody's."""
+"""``notify identities``: map logins to people, and list logins without a person."""
 
 import csv
 from collections import Counter
@@ -33,7 +33,7 @@ UNMAPPED_COLUMNS: Columns = {
     "last event": "last_event_key",
 }
 
-app = Typer(help="Say whose login is whose; list the logins that are nobody's.", no_args_is_help=True)
+app = Typer(help="Map logins to people; list logins without a person.", no_args_is_help=True)
 
 Forge = Annotated[str, Argument(metavar="FORGE", help="Name of the forge in NOTIFY_FORGES_FILE.")]
 Login = Annotated[str, Argument(metavar="LOGIN", help="Login on the forge, in any case.")]
@@ -41,11 +41,11 @@ OfForge = Annotated[str | None, Option("--forge", metavar="NAME", help="Only log
 
 
 class NoSuchIdentity(NotifyError):
-    """Nobody is known to have this login."""
+    """No person has this login."""
 
 
 class InvalidIdentities(NotifyError):
-    """These are no identities, and nothing is stored."""
+    """Nothing is stored."""
 
     def __init__(self, *faults: str) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ def list_(
     username: Annotated[str | None, Option(metavar="NAME", help="Only logins of this person.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List whose login is whose. A login that is spelled as a username may need no line here."""
+    """List which login belongs to whom. With identities = "login", a login that equals a username needs no entry."""
     with connect() as deployment, deployment.database.begin() as connection:
         found = identities.listed(connection, forge=forge, username=username)
     print_records(found, COLUMNS, empty="no login is mapped", as_json=as_json)
@@ -72,7 +72,7 @@ def list_(
 def add(
     forge: Forge, login: Login, username: Annotated[str, Argument(metavar="USERNAME", help="Whose login it is.")]
 ) -> None:
-    """Say whose login it is, in place of what was said before."""
+    """Map a login to a person, replacing an earlier mapping."""
     row = (forge, login, username)
     if faults := [*_faults("the command", row)]:
         raise InvalidIdentities(*faults)
@@ -83,7 +83,7 @@ def add(
 
 @app.command()
 def remove(forge: Forge, login: Login) -> None:
-    """Forget whose login it is."""
+    """Delete a mapping."""
     with connect() as deployment, deployment.database.begin() as connection:
         if not identities.remove(connection, forge, login):
             raise NoSuchIdentity(forge=forge, login=login)
@@ -95,9 +95,9 @@ def import_(
     file: Annotated[Path, Argument(metavar="FILE.csv", help="Comma-separated, UTF-8.")],
 ) -> None:
     """
-    Import whose login is whose from a CSV file whose first line is forge,login,username.
+    Import mappings from a CSV file whose first line is forge,login,username.
 
-    All of it is stored, or nothing: every line that is wrong is named.
+    All of it is stored, or nothing; every wrong line is named.
     """
     found = _read(file)
     with connect() as deployment, deployment.database.begin() as connection:
@@ -107,7 +107,7 @@ def import_(
 
 @app.command()
 def unmapped(*, forge: OfForge = None, as_json: AsJson = False) -> None:
-    """List logins that belong to nobody we know, and how many events they missed."""
+    """List logins without a person, and how many events they missed."""
     with connect() as deployment, deployment.database.begin() as connection:
         found = identities.unmapped(connection, forge=forge)
     print_records(found, UNMAPPED_COLUMNS, empty="every login is somebody's", as_json=as_json)

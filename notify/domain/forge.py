@@ -1,4 +1,4 @@
-"""What a forge says, in one form for GitHub and Gitea: repositories, changes, and what happened to them."""
+"""Values for what a forge says, the same for GitHub and Gitea: repositories, changes and events."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-# The account of this name stands for all that were deleted; GitHub states null as well.
+# This account stands for all deleted ones; GitHub also states null.
 GHOST = "ghost"
 
 
@@ -19,7 +19,7 @@ class ChangeState(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What a review says, spelled as in the payload of ``cl.review.submitted``."""
+    """The verdict of a review, spelled as in the payload of ``cl.review.submitted``."""
 
     APPROVED = "approved"
     CHANGES_REQUESTED = "changes_requested"
@@ -37,7 +37,7 @@ class Account:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repository:
     """
-    A repository. The id outlives renames and transfers; ``full_name`` is ``owner/name`` as of now.
+    A repository. The id survives renames and transfers; ``full_name`` is the present ``owner/name``.
 
     ``pushed_at`` is when anything was last pushed to it; None: not stated.
     """
@@ -66,9 +66,9 @@ class Change:
 
     Args:
         opener: None: the account was deleted.
-        head: None (like *base*): what this was read from does not state it, as the payload of a comment on GitHub.
+        head: None (like *base*): not stated, as in GitHub's payload of a comment.
         merge_commit: Only of merged changes.
-        requested: Logins whose review is asked for now; *requested_teams* are their slugs, without the owner.
+        requested: Logins whose review is requested now; *requested_teams* has slugs of teams, without the owner.
         files: None (like *added* and *removed*): not stated, as in listings.
     """
 
@@ -99,7 +99,7 @@ class Reviewer:
     One reviewer of a change.
 
     Args:
-        requested: Whether their review is asked for now.
+        requested: Whether their review is requested now.
         verdict: Of their last review that was not withdrawn; None: they have not reviewed.
         team: The team through which they were asked; None: by name, or unasked.
     """
@@ -113,9 +113,9 @@ class Reviewer:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeReading:
     """
-    One change as the forge knows it at this moment, with its repository under its present name.
+    A change as the forge has it now, with its repository under its present name.
 
-    ``unread_teams`` were asked for a review, but the forge does not let us see their members.
+    ``unread_teams`` are requested teams whose members we may not see.
     """
 
     repository: Repository
@@ -129,7 +129,7 @@ class Comment:
     """
     A comment on a change, or on a line of it. ``line`` is None where the line no longer exists.
 
-    ``code`` is the commented lines; ``review_id`` names the review that the forge counts it to, None: none.
+    ``code`` is the commented lines; ``review_id`` is the review that it belongs to; None: none.
     """
 
     id: int
@@ -148,7 +148,7 @@ class Review:
     """
     A submitted review and the comments made in it.
 
-    ``id`` is 0 in what Gitea delivers, which states none; ``ForgeReader.complete`` finds it.
+    ``id`` is 0 if it is not known, as in Gitea's deliveries; ``ForgeReader.complete`` finds it.
     """
 
     id: int
@@ -162,7 +162,7 @@ class Review:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewRequest:
-    """Whose review is asked for: one person or one team."""
+    """The person or the team whose review is requested."""
 
     login: str | None = None
     team: str | None = None
@@ -175,10 +175,9 @@ class ForgeEvent:
 
     Args:
         type: As in ``notify.domain.events``.
-        key: By meaning, from the signed body or from the forge's answer, and the same from both; that of
-            an event which is not certain is of no use.
+        key: The same from a signed body and from the forge's answer. Do not use it if the event is not certain.
         actor: None: the account was deleted.
-        change: As it was stated with the event.
+        change: As stated with the event.
         certain: False: a delivery that may turn out to be another event, or none. ``ForgeReader.complete``
             decides; while the forge does not answer, nothing may be told, and the delivery is due again.
             True: complete it if the forge answers (a review gets its comments), else tell it as it is.
@@ -201,7 +200,7 @@ class ForgeEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeTouched:
-    """A change is to be read again, and nobody is told; ``reason`` says why not."""
+    """The change must be read again, but nobody is told; ``reason`` says why."""
 
     repository: Repository
     number: int
@@ -210,7 +209,7 @@ class ChangeTouched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepositoryMoved:
-    """A repository has a new name or owner. ``old_name`` is None where the delivery does not state it."""
+    """A repository has a new name or owner. ``old_name`` is None if the delivery does not state it."""
 
     repository: Repository
     old_name: str | None
@@ -219,7 +218,7 @@ class RepositoryMoved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Push:
-    """Commits were pushed to a branch; never a tag, a deletion or the zero hash. ``ref`` is the full one."""
+    """Commits were pushed to a branch; never a tag or a deletion. ``ref`` is the full one."""
 
     repository: Repository
     ref: str
@@ -230,21 +229,21 @@ class Push:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ping:
-    """The forge tries out its webhook."""
+    """The forge tests its webhook."""
 
     hook_id: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ignored:
-    """Nothing that concerns notify; no error. The reasons are few, fit to be counted by."""
+    """A delivery that does not concern notify; not an error. There are few reasons, so that they can be counted."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unreadable:
-    """The body is not what the event's name says, or no JSON at all. Trying again cannot help."""
+    """The body does not fit the event's name, or is not JSON. Trying again cannot help."""
 
     reason: str
 
@@ -261,7 +260,7 @@ class Branch:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepositoryFile:
     """
-    A file of a folder. ``text`` is None: as it was (the caller knows this ``sha``), or ``fault`` says why it is unread.
+    A file of a folder. ``text`` None: unchanged (the caller knows this ``sha``), or unread because of ``fault``.
 
     ``sha`` names the content, not a commit.
     """
@@ -287,11 +286,11 @@ class Listing(Generic[T]):
     """
     A listing that is read page by page while it is iterated, once.
 
-    Only an iteration that ends without ``ForgeFault`` was complete; what came before a fault is true all the same.
+    Only an iteration that ends without ``ForgeFault`` was complete; items before a fault are valid.
 
     Args:
-        etag: Give it to the next call; None: the forge offers none.
-        unchanged: Nothing has changed since the *etag* that was given; there are no items.
+        etag: For the next call; None: the forge has none.
+        unchanged: Whether nothing has changed since the given *etag*; then there are no items.
     """
 
     items: Iterator[T]

@@ -1,4 +1,4 @@
-"""What an answer of a forge means for the call that it answers."""
+"""What a forge's answer means for its call."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,12 +15,12 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Unchanged:
-    """Nothing has changed since the state that the caller knows."""
+    """Nothing has changed since the caller's ETag."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialsExpired:
-    """The token is over: get another and ask once more at once, then later."""
+    """The token has expired: get another and repeat the call once at once, then later."""
 
     words: str = ""
 
@@ -36,9 +36,9 @@ class Misconfigured:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimited:
     """
-    The forge wants to be left alone; this counts as no failure.
+    The forge has limited our rate; this is not counted as a failure.
 
-    ``wait`` is None where the answer states no time: a minute, doubled each time in a row.
+    ``wait`` None: the answer states no time, so wait a minute, doubled each time in a row.
     """
 
     wait: timedelta | None
@@ -47,7 +47,7 @@ class RateLimited:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unavailable:
-    """Later. Whether the forge has done what was asked is unknown."""
+    """Try later. Whether the forge did what was asked is unknown."""
 
     reason: str
     words: str = ""
@@ -55,14 +55,14 @@ class Unavailable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
-    """The address is another now; the same method is to be used there."""
+    """The URL has changed; repeat the call there with the same method."""
 
     location: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """No, for good: ``forbidden``, ``not_installed``, ``gone``, ``invalid``, or ``unexpected``."""
+    """Refused for good: ``forbidden``, ``not_installed``, ``gone``, ``invalid``, or ``unexpected``."""
 
     reason: str
     words: str = ""
@@ -70,7 +70,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MissingCommit:
-    """The forge does not have this commit, or no longer."""
+    """The forge does not have this commit."""
 
     words: str = ""
 
@@ -89,7 +89,7 @@ AnswerMeaning = (
 
 
 class ForgeFault(NotifyError):
-    """The forge did not give what was asked for."""
+    """A call to the forge failed."""
 
     def __init__(
         self, *, forge: str, request: str, status: int | None, meaning: AnswerMeaning, installation: int | None = None

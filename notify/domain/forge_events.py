@@ -1,4 +1,4 @@
-"""What happens to a change as an event, the same from a delivery and from a sweep of either forge."""
+"""Makes the events of a change, the same from a delivery and from a sweep of either forge."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class ChangeEvents:
 
     Args:
         forge: The forge's name.
-        actor: Who did it, as far as it is known.
+        actor: The person who did it, if known.
     """
 
     forge: str
@@ -32,7 +32,7 @@ class ChangeEvents:
         return self._event(events.CREATED, forge_keys.created(self._base, self.change.number), self.change.created_at)
 
     def ready(self) -> ForgeEvent | ChangeTouched:
-        """A draft is one no more."""
+        """A draft became ready."""
         if self.change.draft:
             return self.untold("draft")
         return self._event(events.CREATED, forge_keys.created(self._base, self.change.number), self.change.updated_at)
@@ -59,7 +59,7 @@ class ChangeEvents:
         return self._event(events.UPDATED, key, self.change.updated_at, retargeted_from=before)
 
     def requested(self, login: str | None, team: str | None) -> ForgeEvent | ChangeTouched:
-        """A review of one person or one team is asked for."""
+        """A review by one person or one team is requested."""
         if self.change.draft:
             return self.untold("draft")
         at, asked = self.change.updated_at, login or f"team/{team}"

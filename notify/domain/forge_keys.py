@@ -1,5 +1,5 @@
 """
-Keys of what happens on forges: by meaning, so that webhook, replay and sweep of one thing give one key.
+Keys of events from forges, made so that webhook, replay and sweep give the same key for the same event.
 
 *base* is ``<forge>:<repository id>``; names may change, the id stays.
 """
@@ -16,7 +16,7 @@ def comment(base: str, id_: int) -> str:
 
 
 def review_comment(base: str, id_: int) -> str:
-    """Of a comment on a line, which has another number space on GitHub than one on the whole."""
+    """Of a comment on a line. GitHub numbers those separately from comments on the change."""
     return f"{base}:review_comment:{id_}"
 
 

@@ -1,4 +1,4 @@
-"""What sources and statuses ask of a forge. GitHub and Gitea implement it."""
+"""The ports to forges; GitHub and Gitea implement them."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -40,7 +40,7 @@ class ForgeReader(Protocol):
         """What the app may do, such as ``contents: read``; None: the forge does not say."""
 
     def repositories(self) -> Listing[Repository]:
-        """All that the app or the token may see; which of them are configured is the caller's business."""
+        """All that the app or the token may see, configured or not."""
 
     def repository(self, full_name: str) -> Repository: ...
 
@@ -83,13 +83,13 @@ class ForgeReader(Protocol):
         """
 
     def team_members(self, owner: str, team: str) -> tuple[str, ...] | None:
-        """Logins; None: we may not see them."""
+        """The members' logins; None: we may not see them."""
 
     def failed_deliveries(self, *, since: datetime) -> Listing[FailedDelivery]:
         """Deliveries to our app that were not taken, each once, and not taken later either; Gitea lists none."""
 
     def redeliver(self, delivery_id: int) -> None:
-        """Ask for it again."""
+        """Ask the forge to repeat a delivery."""
 
     def close(self) -> None: ...
 

@@ -11,7 +11,7 @@ class ForgeKind(StrEnum):
 
 
 class Identities(StrEnum):
-    """Who stands behind a login: whoever has it as a username, or only whom the table of identities names."""
+    """How logins map to people: a login is a username, or only the table of identities counts."""
 
     LOGIN = "login"
     MAPPED = "mapped"
@@ -19,7 +19,7 @@ class Identities(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A secret as it was found. ``reference`` (``env:NAME``, ``file:/path``) may be shown."""
+    """A secret. Only its ``reference`` (``env:NAME``, ``file:/path``) may be shown."""
 
     reference: str
     value: str = field(repr=False)

@@ -1,5 +1,5 @@
 """
-What an answer of a forge means, by its status, its headers and, where those are not enough, its words.
+What a forge's answer means: decided by status and headers and, where they are not enough, by its words.
 
 Sources: GitHub, "Best practices for using the REST API" (rate limits), "Troubleshooting the REST API" (403, 404).
 """
@@ -25,7 +25,7 @@ from notify.domain.forge_answers import (
 )
 from notify.forges.common.fields import one_line, storable
 
-# A forge that is wrong about its clock must not stop us for days.
+# A forge whose clock is wrong must not stop us for days.
 LONGEST_WAIT = timedelta(hours=2)
 MOST_ERRORS = 5
 NO_COMMIT = "no commit found for sha"
@@ -37,7 +37,7 @@ LATER = frozenset({HTTPStatus.REQUEST_TIMEOUT})
 
 
 class Credential(Enum):
-    """With what the call was made."""
+    """The kind of credential that a call was made with."""
 
     APP = auto()
     """The app's own JWT."""
@@ -57,12 +57,12 @@ def meaning(  # noqa: C901, PLR0911 - one line a row of the table
     now: datetime,
 ) -> AnswerMeaning:
     """
-    What the answer means for the call.
+    What an answer means for its call.
 
     Args:
-        headers: By names in lower case.
+        headers: Names are in lower case.
         about_installation: The call looks for the app's installation, or exchanges its token.
-        now: Counts only where the answer has no ``Date``.
+        now: Used only if the answer has no ``Date``.
     """
     words = said(body)
     if status == HTTPStatus.NOT_MODIFIED:
@@ -89,7 +89,7 @@ def meaning(  # noqa: C901, PLR0911 - one line a row of the table
 
 
 def said(body: bytes) -> str:
-    """The forge's words in one line: ``message``, and what it says of each error."""
+    """The forge's ``message`` and its errors, in one line."""
     try:
         stated = json.loads(body)
     except (ValueError, RecursionError):
@@ -118,7 +118,7 @@ def _is_rate_limit(status: int, headers: Mapping[str, str], words: str) -> bool:
 
 
 def _wait(headers: Mapping[str, str], now: datetime) -> timedelta | None:
-    """How long, by the forge's own clock; None: it does not say."""
+    """How long to wait, by the forge's own clock; None: the answer does not say."""
     here = http_date(headers.get("date")) or now
     stated = headers.get("retry-after")
     if stated is not None:
@@ -135,7 +135,7 @@ def _is_seconds(text: str) -> bool:
 
 
 def http_date(text: str | None) -> datetime | None:
-    """The instant that a header states; None: it states none. Source: RFC 9110 §5.6.7."""
+    """The instant in a header; None: it has none. Source: RFC 9110 §5.6.7."""
     try:
         found = parsedate_to_datetime(text or "")
     except ValueError:

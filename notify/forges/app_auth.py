@@ -34,7 +34,7 @@ TOKEN = pattern(r"[!-~]{1,16384}")
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """A token and until when it is given, in the seconds of our clock."""
+    """A token, and until when we use it, in seconds of our clock."""
 
     token: Token
     until: float
@@ -49,14 +49,14 @@ class _State:
 
 class AppCredentials:
     """
-    Tokens of one app. One exchange is under way at a time; whoever asks meanwhile waits and shares its result.
+    Tokens of one app. Only one exchange runs at a time; concurrent callers wait for it and share its result.
 
     Args:
         clock: Monotonic seconds.
         now: Seconds since the epoch, for the JWT.
 
     Raises:
-        InvalidSettings: The private key is none.
+        InvalidSettings: The private key is not a usable key.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class AppCredentials:
     def token(self, scope: Scope) -> Token:
         if scope.repository is None and scope.installation is None:
             return self._app_token()
-        # Without the lock: whose token is good does not wait for an exchange of another installation.
+        # Without the lock, so that a valid token does not wait for the exchange of another installation.
         if (kept := self._kept(self._known(scope))) is not None:
             return kept
         with self._exchange:
@@ -97,7 +97,7 @@ class AppCredentials:
             return self._known(scope) or self._installed(scope.repository)
 
     def _known(self, scope: Scope) -> int | None:
-        """The installation, as far as no look-up is needed; None: it is not known, or the app itself is meant."""
+        """The installation if it is known without a look-up; None: it is not, or the call is the app's own."""
         if scope.repository is None:
             return scope.installation
         return self._installation or self._state.installations.get(scope.repository.lower())
@@ -136,7 +136,7 @@ class AppCredentials:
         try:
             reply = self._asked("POST", path, installation)
         except ForgeFault:
-            # Installed anew, it has another number.
+            # After a new installation of the app the number is different.
             self._state.installations = {
                 name: id_ for name, id_ in self._state.installations.items() if id_ != installation
             }
@@ -187,5 +187,5 @@ def _json(reply: Reply) -> Any:  # noqa: ANN401 - whatever it is
 
 
 def _here(reply: Reply, now: float) -> datetime:
-    """The forge's clock, so that ours may be wrong."""
+    """The time by the forge's clock, in case ours is wrong."""
     return http_date(reply.headers.get("date")) or datetime.fromtimestamp(now, UTC)

@@ -32,7 +32,7 @@ from notify.domain.forge_settings import ForgeKind, ForgeSettings
 from notify.forges import answers
 from notify.forges.answers import Credential
 
-# A lease lasts 60 s; connecting and the last wait for bytes come on top of what a call may take.
+# A lease lasts 60 s; connecting and the last wait for bytes come on top of these limits.
 LONGEST_CALL_SECONDS = 30.0
 CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 10.0
@@ -46,7 +46,7 @@ GITEA_HEADERS = {"Accept": "application/json"}
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a call is about: a repository, an installation, or with neither the app itself."""
+    """What a call is about: a repository, an installation or, with neither, the app itself."""
 
     repository: str | None = None
     installation: int | None = None
@@ -57,7 +57,7 @@ APP = Scope()
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What stands in ``Authorization``, and for which installation the call is made."""
+    """The value of ``Authorization``, and the installation that it belongs to."""
 
     text: str = field(repr=False)
     credential: Credential
@@ -73,29 +73,29 @@ class Credentials(Protocol):
     def token(self, scope: Scope) -> Token:
         """
         Raises:
-            ForgeFault: There is none for this scope, or none at the moment.
+            ForgeFault: There is no token for this scope, or none can be had now.
         """
 
     def drop(self, token: Token) -> None:
-        """The forge has refused it; the next one is another."""
+        """Forget the token, which the forge has refused; the next one is new."""
 
     def installation(self, scope: Scope) -> int | None:
         """
-        For which installation calls about this scope are made; None: for none.
+        The installation whose token is used for this scope; None: none.
 
         Raises:
-            ForgeFault: There is none for this scope, or it cannot be told at the moment.
+            ForgeFault: There is none for this scope, or it cannot be looked up now.
         """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """
-    A whole answer. Header names are in lower case.
+    A complete answer. Header names are in lower case.
 
     Args:
-        url: Where it came from, behind redirects.
-        installation: For which the call was made.
+        url: Where it came from, after redirects.
+        installation: The one for which the call was made.
     """
 
     method: str
@@ -112,14 +112,14 @@ class Reply:
 
 class Connection:
     """
-    Calls without credentials of their own. Connects at the first one; safe for many threads.
+    Makes calls, without credentials of its own. Connects at the first call; thread-safe.
 
     Args:
-        seconds: For a whole answer.
-        silence_seconds: Between two pieces of one.
+        seconds: Limit for a complete answer.
+        silence_seconds: Limit between two pieces of an answer.
 
     Attributes:
-        clock_ahead: How far the forge's clock is ahead of ours, by its last answer; None: none has said.
+        clock_ahead: How far the forge's clock is ahead of ours, by its last answer; None: unknown.
     """
 
     def __init__(
@@ -148,10 +148,10 @@ class Connection:
         about_installation: bool = False,
     ) -> tuple[Reply, AnswerMeaning]:
         """
-        The answer and what it means; redirects within the forge are followed with the same method.
+        The answer and its meaning. Redirects within the forge are followed with the same method.
 
         Args:
-            path: Behind the API's address, or a whole address of this forge.
+            path: Below the API's address, or a complete URL of this forge.
 
         Raises:
             ForgeFault: There was no answer.
@@ -183,7 +183,7 @@ class Connection:
         return ForgeFault(forge=self.forge, request=request, status=status, meaning=meaning, installation=installation)
 
     def fault_of(self, reply: Reply, meaning: AnswerMeaning) -> ForgeFault:
-        """What this answer is for a caller that wanted another."""
+        """The fault to raise for an answer that the caller cannot use."""
         return self.fault(reply.method, reply.url, reply.status, meaning, installation=reply.installation)
 
     def close(self) -> None:
@@ -197,12 +197,12 @@ class Connection:
             if self._client is None:
                 secure = self.base.startswith("https:")
                 self._client = httpx.Client(
-                    # The certificates of this machine, which take a while to load; plain HTTP has no use for them.
+                    # The machine's certificates take a while to load; plain HTTP does not need them.
                     verify=ssl.create_default_context() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
                     headers=self._headers | {"User-Agent": "notify"},
                     timeout=httpx.Timeout(self._silence_seconds, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS),
                     limits=httpx.Limits(max_connections=MOST_CONNECTIONS),
-                    trust_env=secure,  # plain HTTP stays in this network and passes no proxy
+                    trust_env=secure,  # plain HTTP stays in this network, so no proxy is used
                 )
             return self._client
 
@@ -238,36 +238,36 @@ class Connection:
         )
 
     def _compare_clocks(self, stated: str | None, asked_at: datetime) -> None:
-        """The answer is taken to be from halfway between question and answer; its ``Date`` is cut to the second."""
+        """Assumes that the answer was written halfway through the call; its ``Date`` has whole seconds."""
         there = answers.http_date(stated)
         if there is not None:
             halfway = asked_at + (datetime.now(UTC) - asked_at) / 2
             self.clock_ahead = there + timedelta(seconds=0.5) - halfway
 
     def _is_ours(self, url: str) -> bool:
-        """Whether a token of this forge may go there."""
+        """Whether a token of this forge may be sent to this URL."""
         there, here = urlsplit(url), urlsplit(self.base)
         return (there.scheme, there.netloc) == (here.scheme, here.netloc)
 
 
 class ForgeClient:
-    """Calls with the credentials of a scope. An expired token is replaced once, at once."""
+    """Makes calls with the credentials of a scope. An expired token is replaced once, immediately."""
 
     def __init__(self, connection: Connection, credentials: Credentials) -> None:
         self.connection, self._credentials = connection, credentials
 
     def installation(self, scope: Scope) -> int | None:
-        """For which installation calls about this scope are made; None: for none."""
+        """The installation whose token is used for this scope; None: none."""
         return self._credentials.installation(scope)
 
     def get(
         self, path: str, scope: Scope, *, params: Mapping[str, str] | None = None, etag: str | None = None
     ) -> Reply | None:
         """
-        The answer, which is a good one; None: nothing has changed since *etag*.
+        The answer of a successful GET; None: nothing has changed since *etag*.
 
         Raises:
-            ForgeFault: For every other answer, and for none.
+            ForgeFault: There was another answer, or none.
         """
         reply, meaning = self.ask("GET", path, scope, params=params, etag=etag)
         if isinstance(meaning, Unchanged):
@@ -286,7 +286,7 @@ class ForgeClient:
         The answer to a call that changes something.
 
         Raises:
-            ForgeFault: It is not a good one, or there was none.
+            ForgeFault: The call failed, or there was no answer.
         """
         reply, meaning = self.ask(method, path, scope, content=content)
         if isinstance(meaning, Applied):
@@ -295,10 +295,10 @@ class ForgeClient:
 
     def delete(self, path: str, scope: Scope) -> None:
         """
-        Delete what is there; what is gone already is as good.
+        Delete something; succeeds too if it is already gone.
 
         Raises:
-            ForgeFault: It may still be there.
+            ForgeFault: It may still exist.
         """
         reply, meaning = self.ask("DELETE", path, scope)
         if not isinstance(meaning, Applied) and reply.status not in answers.ABSENT:
@@ -315,7 +315,7 @@ class ForgeClient:
         etag: str | None = None,
     ) -> tuple[Reply, AnswerMeaning]:
         """
-        The answer and what it means, for callers that decide by it.
+        The answer and its meaning, for callers that decide by it.
 
         Raises:
             ForgeFault: There was no answer, or no token.
@@ -330,10 +330,10 @@ class ForgeClient:
 
     def read(self, reply: Reply) -> object:
         """
-        The JSON of a good answer.
+        The JSON of a successful answer.
 
         Raises:
-            ForgeFault: It is none; something between us and the forge may have answered.
+            ForgeFault: It is not JSON; something between us and the forge may have answered.
         """
         try:
             return json.loads(reply.body)
@@ -343,7 +343,7 @@ class ForgeClient:
 
 @dataclass(frozen=True, slots=True)
 class FixedToken:
-    """The one token that stands in the configuration."""
+    """The token from the configuration."""
 
     text: str = field(repr=False)
 
@@ -351,14 +351,14 @@ class FixedToken:
         return Token(self.text, Credential.FIXED)
 
     def drop(self, token: Token) -> None:
-        """There is no other."""
+        """Does nothing: there is no other token."""
 
     def installation(self, scope: Scope) -> int | None:  # noqa: ARG002 - the protocol's
         return None
 
 
 def segment(name: str) -> str:
-    """A piece of a path, which may be anything."""
+    """Text, escaped as one segment of a path."""
     return quote(name, safe="")
 
 
@@ -368,7 +368,7 @@ def repository_path(full_name: str) -> str:
 
 
 def _cause(error: BaseException) -> str:
-    """Words of the operating system only: those of the client may repeat a header."""
+    """The operating system's message; the client's own may repeat a header."""
     cause, words = error, type(error).__name__
     while (deeper := cause.__cause__ or cause.__context__) is not None:
         cause = deeper

@@ -1,4 +1,4 @@
-"""A forge's parser, reader and writer from its settings."""
+"""Makes a forge's parser, reader and writer from its settings."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ def parser(settings: ForgeSettings) -> WebhookParser:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """What reads a forge and what writes on it, over the same connections and with the same tokens."""
+    """A forge's reader and writer, which share connections and tokens."""
 
     reader: ForgeReader
     writer: StatusWriter
@@ -31,15 +31,15 @@ class Connected:
 
 def connected(settings: ForgeSettings, *, clock: Callable[[], float] = monotonic) -> Connected:
     """
-    Connects at its first call, so it may be made before a process forks. Closing the reader closes both.
+    The reader and writer. They connect at the first call, after any fork. Closing the reader closes both.
 
     Args:
-        clock: Monotonic seconds, for how long tokens are kept.
+        clock: Monotonic seconds, for the age of tokens.
 
     Raises:
-        InvalidSettings: The app's private key is none.
+        InvalidSettings: The app's private key is not a usable key.
     """
-    # Here and not above: an HTTP client and cryptography, for the processes that call forges only.
+    # Imported here, because only processes that call forges need an HTTP client and cryptography.
     from notify.forges.app_auth import AppCredentials  # noqa: PLC0415
     from notify.forges.client import Connection, FixedToken, ForgeClient  # noqa: PLC0415
     from notify.forges.gitea import GiteaReader  # noqa: PLC0415
@@ -62,5 +62,5 @@ def connected(settings: ForgeSettings, *, clock: Callable[[], float] = monotonic
 
 
 def reader(settings: ForgeSettings, *, clock: Callable[[], float] = monotonic) -> ForgeReader:
-    """For a process that writes nothing on the forge."""
+    """The reader alone, for processes that do not write."""
     return connected(settings, clock=clock).reader

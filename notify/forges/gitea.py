@@ -21,13 +21,13 @@ from notify.forges.common.pull_reader import PullReader, unless_refused
 
 LATEST_FIRST = {"state": "all", "sort": "recentupdate"}
 ALL_OPEN = {"state": "open", "sort": "oldest"}
-# A review is stored before its change is touched, by the server's clock in whole seconds.
+# Gitea stores a review before it updates the change, and its instants are whole seconds.
 NEAR = timedelta(minutes=10)
 ANYTHING = Scope()
 
 
 class GiteaReader:
-    """A ``ForgeReader``. Gitea has no ETags for what is read here, and no list of failed deliveries."""
+    """A ``ForgeReader``. Gitea has no ETags for these calls and no list of failed deliveries."""
 
     def __init__(self, settings: ForgeSettings, client: ForgeClient) -> None:
         self._client = client
@@ -50,7 +50,7 @@ class GiteaReader:
         return self._client.connection.clock_ahead
 
     def permissions(self) -> Mapping[str, str] | None:
-        return None  # an access token's scopes are not told
+        return None  # Gitea does not state the scopes of a token
 
     def repositories(self) -> Listing[Repository]:
         return self._pages.listing("/user/repos", ANYTHING, shapes.repository)
@@ -60,9 +60,9 @@ class GiteaReader:
 
     def complete(self, event: ForgeEvent) -> ForgeEvent | Ignored:
         """
-        A delivery does not name its review: it is the one of this author, verdict and words that is nearest in time.
+        Find the review, which the delivery does not name: same author, verdict and text, and nearest in time.
 
-        Two that are alike to the second may be taken for one; the sweep tells the other.
+        Two equal reviews in one second may be taken for one; the sweep finds the other.
         """
         if event.type != REVIEW_SUBMITTED or event.review is None or event.review.id:
             return event
@@ -80,7 +80,7 @@ class GiteaReader:
         return self._pulls.completed(event, nearest)
 
     def team_members(self, owner: str, team: str) -> tuple[str, ...] | None:
-        """Gitea finds the members of a team by its number only."""
+        """Looks up the team's number first, because Gitea lists members by number only."""
         return unless_refused(lambda: self._team_members(owner, team))
 
     def _team_members(self, owner: str, team: str) -> tuple[str, ...] | None:

@@ -1,5 +1,5 @@
 """
-Gitea's objects as our values; Forgejo's are the same. Deliveries and REST answers state them alike.
+Converts Gitea's and Forgejo's JSON objects, which are the same in deliveries and REST answers, to our values.
 
 Sources: go-gitea/gitea, modules/structs and services/convert.
 """
@@ -13,7 +13,7 @@ from notify.forges.common.hunks import code_of, line_of
 from notify.forges.common.pulls import ReadAccount, comment_of, issue_of, pull_of, review_of
 
 PROGRAMS = frozenset({"gitea-actions", "forgejo-actions"})
-# Gitea's defaults; servers that state ``draft`` need no guess.
+# Gitea's default prefixes, for servers that do not state ``draft``.
 DRAFT_TITLES = ("wip:", "[wip]")
 VERDICTS: Mapping[str, Verdict] = MappingProxyType(
     {
@@ -25,7 +25,7 @@ VERDICTS: Mapping[str, Verdict] = MappingProxyType(
 
 
 def account(found: Fields | None, bots: frozenset[str]) -> Account | None:
-    """None: the account was deleted; Gitea says Ghost then."""
+    """None: the account was deleted, for which Gitea says Ghost."""
     login = found.line("login") if found is not None else GHOST
     if login.lower() == GHOST:
         return None
@@ -64,14 +64,14 @@ def change_of_issue(found: Fields, bots: frozenset[str]) -> Change:
 
 
 def comment(found: Fields, bots: frozenset[str]) -> Comment:
-    """The line of one on a removed line is in ``original_position``."""
+    """A comment on a removed line has its line in ``original_position``."""
     hunk = found.words("diff_hunk")
     line = found.maybe_number("position") or found.maybe_number("original_position") or line_of(hunk)
     return comment_of(found, _accounts(bots), line=line, code=code_of(hunk))
 
 
 def review(found: Fields, bots: frozenset[str]) -> Review | None:
-    """None: it is pending, withdrawn, or the request for one, which Gitea lists among them."""
+    """None: it is pending or withdrawn, or is a request, which Gitea lists among reviews."""
     verdict = None if found.flag("dismissed") else VERDICTS.get(found.text("state"))
     return review_of(found, _accounts(bots), verdict)
 

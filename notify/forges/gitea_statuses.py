@@ -19,7 +19,7 @@ LABEL_WORDS = "A status could not be shown on this pull request."
 
 
 class GiteaStatusWriter:
-    """A ``StatusWriter``. Gitea has no check runs: the nearest commit status is shown."""
+    """A ``StatusWriter``. Gitea has no check runs, so the nearest commit status is shown."""
 
     def __init__(self, settings: ForgeSettings, client: ForgeClient) -> None:
         self._client = client
@@ -48,12 +48,12 @@ class GiteaStatusWriter:
                 self._client.delete(path, Scope(full_name))
 
     def _open_pulls(self, full_name: str, sha: str) -> Sequence[LabelledPull]:
-        """Gitea names the pull request of a commit only when it is merged."""
+        """Searches all open ones, because Gitea names the pull request of a commit only once it is merged."""
         path, params = f"{repository_path(full_name)}/pulls", {"state": "open"}
         return list(self._pages.listing(path, Scope(full_name), lambda pull: labelled_pull(pull, sha), params=params))
 
     def _label(self, full_name: str, label: str) -> int:
-        """The label's number in the repository, where it is created if there is none."""
+        """The label's number in the repository; the label is created if it is missing."""
         path, scope = f"{repository_path(full_name)}/labels", Scope(full_name)
         known = self._pages.listing(path, scope, lambda one: (one.line("name").lower(), one.number("id")))
         for name, number in known:
@@ -74,7 +74,7 @@ class GiteaStatusWriter:
             raise
 
     def _lacks_commit(self, status: Status) -> bool:
-        """Whether the repository is there and the commit is not, for which Gitea answers 500."""
+        """Whether the repository exists without this commit, for which Gitea answers 500."""
         path, scope = repository_path(status.repository), Scope(status.repository)
         params = {"stat": "false", "verification": "false", "files": "false"}
         try:

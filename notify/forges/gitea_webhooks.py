@@ -1,7 +1,7 @@
 """
-Gitea's webhook deliveries as events; Forgejo's are the same.
+Parses webhook deliveries of Gitea and Forgejo, which are the same, into events.
 
-Gitea sends GitHub's headers too, with other names for events; only its own are read.
+Gitea also sends GitHub's headers, with other event names; only its own headers are read.
 Sources: go-gitea/gitea, services/webhook/notifier.go and modules/structs/hook.go.
 """
 
@@ -65,7 +65,7 @@ class GiteaParser:
             return Unreadable(reason=str(misfit))
 
     def _comment(self, body: Fields, own_login: str | None) -> ParsedDelivery:
-        # Newer servers add the pull request, older ones do not.
+        # Only newer servers state the pull request.
         expect(body, "issue", "comment", *(["pull_request"] if "pull_request" in body else []))
         if not body.flag("is_pull"):
             return Ignored(reason="issue")
@@ -91,7 +91,7 @@ class GiteaParser:
         )
 
     def _review(self, body: Fields, own_login: str | None) -> ParsedDelivery:
-        """The verdict is the one in the body, which is signed. The review's id is not there."""
+        """The verdict is from the body, which is signed. The review's id is not stated."""
         expect(body, "pull_request", "review")
         stated = body.at("review")
         verdict = REVIEWS.get(stated.text("type"))
@@ -144,7 +144,7 @@ class GiteaParser:
                 return Ignored(reason="unknown_action")
 
     def _edited(self, told: ChangeEvents, changes: Fields | None) -> ParsedDelivery:
-        """Gitea makes a draft of a change by its title, and tells of a new base as of a new ref."""
+        """In Gitea the title makes a change a draft, and a new base is stated as a changed ``ref``."""
         title = changes.maybe("title") if changes else None
         if title and shapes.is_draft_title(title.words("from")):
             return told.ready()

@@ -132,7 +132,7 @@ def _active_installation(found: Fields) -> int | None:
 
 
 def _attempt(found: Fields) -> tuple[FailedDelivery, bool]:
-    """One attempt to deliver, and whether it arrived."""
+    """One attempt at a delivery, and whether it succeeded."""
     attempt = FailedDelivery(
         id=found.number("id"),
         guid=found.line("guid"),

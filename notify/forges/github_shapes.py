@@ -1,5 +1,5 @@
 """
-GitHub's objects as our values. Deliveries and REST answers state them alike.
+Converts GitHub's JSON objects, which are the same in deliveries and REST answers, to our values.
 
 Sources: the descriptions that GitHub publishes, github/rest-api-description and octokit/webhooks-schemas.
 """
@@ -27,7 +27,7 @@ def account(found: Fields | None, bots: frozenset[str]) -> Account | None:
     """
     Args:
         found: None: the account was deleted.
-        bots: In lower case; who is a bot besides those of whom GitHub says so.
+        bots: Further logins of bots, in lower case, besides those that GitHub marks as such.
     """
     login = found.line("login") if found is not None else GHOST
     if found is None or login == GHOST:
@@ -71,7 +71,7 @@ def comment(found: Fields, bots: frozenset[str]) -> Comment:
 
 
 def review(found: Fields, bots: frozenset[str]) -> Review | None:
-    """None: it is not submitted yet, or withdrawn. Deliveries and REST answers spell the state in different case."""
+    """None: it is not submitted, or withdrawn. The case of the state differs between deliveries and REST."""
     return review_of(found, _accounts(bots), VERDICTS.get(found.text("state").lower()))
 
 

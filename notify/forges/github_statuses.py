@@ -38,7 +38,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatedAnnotation:
-    """An annotation as GitHub takes it and tells it."""
+    """An annotation in GitHub's form, for reading and writing."""
 
     path: str
     start_line: int
@@ -74,7 +74,7 @@ class StatedAnnotation:
 
 
 class GitHubStatusWriter:
-    """A ``StatusWriter``. Check runs are for apps: with a token, the nearest commit status is shown."""
+    """A ``StatusWriter``. Only apps may write check runs; with a token, the nearest commit status is shown."""
 
     def __init__(self, settings: ForgeSettings, client: ForgeClient) -> None:
         self._client, self._app_id = client, settings.app_id
@@ -107,19 +107,19 @@ class GitHubStatusWriter:
                 self._client.delete(path, Scope(full_name))
 
     def _open_pulls(self, full_name: str, sha: str) -> Sequence[LabelledPull]:
-        """All are read before the first one is changed."""
+        """Reads all of them before the first one is changed."""
         path = f"{repository_path(full_name)}/commits/{sha}/pulls"
         return list(self._pages.listing(path, Scope(full_name), lambda pull: labelled_pull(pull, sha)))
 
     def _existing(self, wanted: WantedStatus) -> Iterator[int]:
-        """The check runs that may be ours already; later ones are looked for only when the first is gone."""
+        """Check runs that may already be ours; further ones are looked up only if the first is gone."""
         if wanted.remote_id is not None:
             yield wanted.remote_id
         if wanted.remote_id is not None or wanted.look:
             yield from self._looked_for(wanted)
 
     def _looked_for(self, wanted: WantedStatus) -> Sequence[int]:
-        """Newest first: GitHub shows the newest one of a name."""
+        """Newest first, because GitHub shows the newest of a name."""
         status = wanted.status
 
         def ours(found: Fields) -> int | None:
@@ -157,7 +157,7 @@ class GitHubStatusWriter:
         return reply
 
     def _missing(self, status: Status, number: int) -> Sequence[StatedAnnotation]:
-        """The annotations that the check run does not have yet: GitHub adds to them and takes none away."""
+        """Annotations that the check run lacks. GitHub only ever adds annotations."""
         wanted = _annotations(status)
         if not wanted:
             return ()
@@ -190,7 +190,7 @@ def _instant(at: datetime | None) -> str | None:
 
 
 def _outputs(status: Status, annotations: Sequence[StatedAnnotation]) -> Sequence[Json]:
-    """What each call says, the first one at least; each adds as many annotations as a call may have."""
+    """The outputs of one or more calls, each with as many annotations as a call may have."""
     output = status.output
     if output is None and status.description:
         output = CheckOutput(title=short_description(status.description), summary=status.description)

@@ -1,5 +1,5 @@
 """
-GitHub's webhook deliveries as events.
+Parses GitHub's webhook deliveries into events.
 
 Source: GitHub, "Webhook events and payloads".
 """

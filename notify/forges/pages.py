@@ -1,4 +1,4 @@
-"""Listings page by page: ``Link`` names the next one; without it, Gitea counts all items or ends with an empty page."""
+"""Reads listings page by page: by ``Link``, else by Gitea's total count, else until a page is empty."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,13 +27,13 @@ class Pages:
     kind: ForgeKind
 
     def one(self, path: str, scope: Scope, read: Callable[[Fields], T]) -> T:
-        """What *read* makes of the one object at this address."""
+        """The result of *read* for the object at this address."""
         reply = self.client.get(path, scope)
         assert reply is not None, "no etag was given"  # noqa: S101 - for the type checker
         return self.read(reply, read)
 
     def read(self, reply: Reply, read: Callable[[Fields], T]) -> T:
-        """What *read* makes of the one object in a good answer."""
+        """The result of *read* for the object in a successful answer."""
         try:
             return read(Fields(self.client.read(reply)))
         except Misfit as misfit:
@@ -42,7 +42,7 @@ class Pages:
     def array(
         self, path: str, scope: Scope, read: Callable[[Fields], T], *, params: Mapping[str, str] | None = None
     ) -> Sequence[T]:
-        """What *read* makes of the objects at this address, which are not in pages."""
+        """The results of *read* for an array that has no pages."""
         reply = self.client.get(path, scope, params=params)
         return list(self._read(reply, self._values(reply, None), read)) if reply else ()
 
@@ -57,10 +57,10 @@ class Pages:
         inside: str | None = None,
     ) -> Listing[T]:
         """
-        What *read* makes of each item; what it has no use for (None) is left out.
+        The results of *read* for all items; None is left out.
 
         Args:
-            inside: The name of the array, where a page is an object that holds it.
+            inside: The array's name, if a page is an object that contains it.
         """
         size = {"per_page": "100"} if self.kind is ForgeKind.GITHUB else {"limit": "50"}
         asked = size | dict(params or {})
@@ -85,7 +85,7 @@ class Pages:
         for page in range(2, MOST_PAGES + 2):
             assert reply is not None, "only the first page is conditional"  # noqa: S101 - for the type checker
             if reply.body == before:
-                return  # the address knows no pages and gives the same for each
+                return  # this address has no pages and always answers the same
             before, values = reply.body, self._values(reply, inside)
             seen += len(values)
             yield from self._read(reply, values, read)
@@ -118,16 +118,16 @@ class Pages:
                 yield one
 
     def _garbled(self, reply: Reply, misfit: Misfit) -> ForgeFault:
-        """A good answer that has not the shape which its forge documents."""
+        """The fault for a successful answer that does not have the documented shape."""
         return self.client.connection.fault_of(reply, Unavailable(reason="garbled", words=str(misfit)))
 
 
 def _all_seen(reply: Reply, seen: int) -> bool:
-    """By Gitea's own count of all items."""
+    """Whether all items were read, by Gitea's own count."""
     stated = reply.headers.get("x-total-count", "")
     return stated.isascii() and stated.isdigit() and seen >= int(stated)
 
 
 def until(changes: Iterator[Change], since: datetime) -> Iterator[Change]:
-    """Those that come before the first one that was updated earlier; pages behind it are not read."""
+    """The items before the first one that was updated earlier; later pages are not read."""
     return takewhile(lambda change: change.updated_at >= since, changes)

@@ -1,4 +1,4 @@
-"""Whether a delivery comes from the forge: its signature over the raw body, with every secret of the forge."""
+"""Checks that a delivery comes from the forge: its signature over the raw body, with each secret of the forge."""
 
 from collections.abc import Mapping, Sequence
 from enum import Enum, auto
@@ -13,7 +13,7 @@ from notify.domain.forge_settings import ForgeKind, Secret
 HEX = pattern(r"[0-9a-fA-F]{64}")
 GITHUB_HEADER, GITHUB_PREFIX = "x-hub-signature-256", "sha256="
 GITEA_HEADER = "x-gitea-signature"
-# The header and what stands before the digest in it, in the order in which they count.
+# Each header and the prefix of its digest; the first header present counts.
 # Sources: GitHub, "Validating webhook deliveries"; Gitea, services/webhook/deliver.go.
 WHERE: Mapping[ForgeKind, Sequence[tuple[str, str]]] = MappingProxyType(
     {
@@ -24,7 +24,7 @@ WHERE: Mapping[ForgeKind, Sequence[tuple[str, str]]] = MappingProxyType(
 
 
 class Signature(Enum):
-    """What a signature is found to be; only a valid one lets a delivery in."""
+    """The result of checking a signature; only valid deliveries are stored."""
 
     VALID = auto()
     WRONG = auto()
@@ -34,12 +34,12 @@ class Signature(Enum):
 
 def verify(kind: ForgeKind, headers: Mapping[str, str], body: bytes, secrets: Sequence[Secret]) -> Signature:
     """
-    What the signature of a delivery is.
+    Check the signature of a delivery.
 
-    SHA-1 is no signature. No secret, or an empty one, verifies nothing.
+    SHA-1 does not count. Without a secret, or with an empty one, nothing is valid.
 
     Args:
-        headers: By names in lower case.
+        headers: Names are in lower case.
         body: Exactly as it was received.
     """
     stated = [(headers[name], prefix) for name, prefix in WHERE[kind] if name in headers]
@@ -51,6 +51,6 @@ def verify(kind: ForgeKind, headers: Mapping[str, str], body: bytes, secrets: Se
         return Signature.MALFORMED
     claimed = bytes.fromhex(given)
     expected = [digest(secret.value.encode(), body, sha256) for secret in secrets if secret.value]
-    # Every secret is tried, whichever fits: the time says nothing.
+    # Every secret is tried even after a match, so that the time reveals nothing.
     fits = [compare_digest(claimed, one) for one in expected]
     return Signature.VALID if any(fits) else Signature.WRONG

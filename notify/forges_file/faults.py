@@ -1,4 +1,4 @@
-"""What is wrong with the forges file, a sentence each: the key, its value unless it is secret, what was expected."""
+"""Describes every fault of the forges file in a sentence: the key, its value unless secret, and what was expected."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -68,7 +68,7 @@ def _hint(name: str, known: Sequence[str]) -> str:
 
 
 def forge_misfits(key: str, forge: RawTable) -> Iterator[str]:
-    """What does not go together in the table of a forge, whatever else is wrong with it."""
+    """Keys in a forge's table that contradict each other."""
     if forge.get("kind") == ForgeKind.GITEA:
         yield from (f"{key}.{one} is set; Gitea has no apps, expected token" for one in APP_KEYS if one in forge)
         if "web_url" not in forge:
@@ -92,7 +92,7 @@ def _github_misfits(key: str, forge: RawTable) -> Iterator[str]:
 
 
 def queue_misfits(key: str, queue: RawTable, forges: Mapping[str, RawTable]) -> Iterator[str]:
-    """What does not go together in the table of a queue, or with its forge."""
+    """Keys in a queue's table that contradict each other or its forge."""
     ref, name, runner = queue.get("ref"), queue.get("forge"), queue.get("runner")
     if ref is not None and queue.get("promotion_ref") == ref:
         yield f"{key}.promotion_ref is {ref!r}, as ref is; expected another ref"
@@ -107,7 +107,7 @@ def queue_misfits(key: str, queue: RawTable, forges: Mapping[str, RawTable]) -> 
 
 
 def ambiguous_links(forges: Mapping[str, RawTable]) -> Iterator[str]:
-    """Repositories of one name on two forges, whose changes would share their links."""
+    """Repositories with the same name on two forges, whose changes would have the same links."""
     for (one, first), (other, second) in combinations(forges.items(), 2):
         both = _repositories(first) & _repositories(second)
         prefixes = {first.get("prefix", ""), second.get("prefix", "")}

@@ -1,4 +1,4 @@
-"""The forges file, read once and validated whole."""
+"""Reads the forges file and validates all of it."""
 
 import tomllib
 from collections.abc import Mapping
@@ -46,7 +46,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 def load(path: Path, *, environ: Mapping[str, str] = process_environment) -> ForgesFile:
     """
-    What the file says, with its secrets read.
+    The contents of the file, with its secrets.
 
     Raises:
         InvalidSettings: Every fault of the file, a sentence each; secrets are never shown.
@@ -98,7 +98,7 @@ def _named(
 
 
 def _kind(value: object) -> str:
-    """What stands where a table should, without its value, which may be a secret."""
+    """The type of what is there in place of a table; not the value, which may be a secret."""
     return f"a {type(value).__name__}"
 
 
@@ -137,7 +137,7 @@ def _forge(name: str, forge: ForgeTable) -> ForgeSettings:
 
 
 def _addresses(forge: ForgeTable) -> tuple[str, str]:
-    """Of the API and of the pages."""
+    """The URLs of the API and of the pages."""
     if ForgeKind(forge.kind) is ForgeKind.GITEA:
         web = forge.web_url or ""
         return forge.api_url or web + GITEA_API, web

@@ -1,4 +1,4 @@
-"""The shape of the forges file's tables: which keys there are and what each may hold."""
+"""The tables of the forges file: their keys and the values that each accepts."""
 
 from pathlib import Path
 from re import Pattern
@@ -43,7 +43,7 @@ Ref = Annotated[str, _like(REF, "a full ref such as refs/heads/main")]
 
 
 def _read(reference: object, info: ValidationInfo) -> Secret:
-    """The secret behind a reference. The variables are the validation's context."""
+    """The secret that a reference names. The validation's context has the environment variables."""
     if not isinstance(reference, str) or not REFERENCE.fullmatch(reference):
         msg = "expected env:NAME or file:/path, not the secret itself"
         raise ValueError(msg)
@@ -72,7 +72,7 @@ def _pem(secret: Secret) -> Secret:
 
 
 def _one_word(secret: Secret) -> Secret:
-    """It goes into a header."""
+    """Refuses white space, since the value goes into a header."""
     if not TOKEN.fullmatch(secret.value):
         raise ValueError(f"{secret.reference}: expected one word in ASCII")
     return secret

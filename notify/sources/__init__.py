@@ -1,7 +1,7 @@
 """
-What forges say becomes the mirror and events: by webhook (the inbox), and by reading (the reconciler).
+Turns what forges say into the mirror and events, from webhooks (the inbox) and by reading forges (the reconciler).
 
-Decided: both write the mirror only from what the forge answers; a webhook is a reason to ask. While the forge does not
-    answer, an event is told with what the webhook says, and the change is marked stale.
-Rejected: a mirror made of payloads. One that is lost, late or out of order would stay wrong for ever.
+Decided: both write the mirror only from what the forge answers; a webhook only prompts a read. While
+    the forge does not answer, events are made from the webhook alone and the change is marked stale.
+Rejected: a mirror made of payloads. A payload that is lost, late or out of order would leave it wrong for ever.
 """

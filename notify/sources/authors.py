@@ -1,4 +1,4 @@
-"""Whose change a pull request is: a person may have it opened by our app."""
+"""Finds the person for whom our app opened a pull request."""
 
 from dataclasses import dataclass
 from email.utils import parseaddr
@@ -14,7 +14,7 @@ _LINE_ENDS = pattern(r"\r\n?", MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Trailer:
-    """Who is named by a trailer: a login, or an email address, which is no login; one of the two is None."""
+    """The person a trailer names, by login or by email address; the other is None."""
 
     login: str | None
     email: str | None
@@ -22,7 +22,7 @@ class Trailer:
 
 def on_behalf_of(description: str) -> Trailer | None:
     """
-    Who is named by ``On-behalf-of:`` in the last block of trailers; None: nobody.
+    The person named by ``On-behalf-of:`` in the last block of trailers; None: nobody is.
 
     Only the last paragraph counts, and only if every line of it is a trailer, as git reads them.
 

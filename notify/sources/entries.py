@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 
 def read_entries(files: Iterable[RepositoryFile]) -> list[Entry]:
-    """The entries of files whose text is given; one that cannot be read or has no slug is skipped with a warning."""
+    """The entries in these files. A file that cannot be parsed or has no slug is skipped with a warning."""
     found: dict[str, Entry] = {}
     for file in files:
         if file.fault is not None:
@@ -91,7 +91,7 @@ def _read(file: RepositoryFile) -> Entry | None:
 
 
 def _text(value: Any) -> str | None:  # noqa: ANN401 - whatever YAML gives
-    # Of lists and tables YAML can make a few lines into gigabytes of text.
+    # YAML aliases can expand a few lines into lists and tables of gigabytes.
     text = " ".join(str(value).split()) if isinstance(value, str | int | float | date) else ""
     # PostgreSQL stores neither; YAML can spell both.
     return text[:LONGEST].replace("\0", "").encode(errors="replace").decode() or None

@@ -1,4 +1,4 @@
-"""What happened on a forge, as the event that an application would have emitted."""
+"""Converts what happened on a forge into the event that an application would have emitted."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ LONGEST_CODE = 10_000
 
 def event_of(event: ForgeEvent, *, link: str, actor: str, requested: Sequence[str] = ()) -> EventIn:
     """
-    The event at notify's own door.
+    The event, as ``receive`` takes it.
 
     Args:
         actor: The username of who did it.

@@ -1,4 +1,4 @@
-"""The inbox: webhook deliveries are stored, then worked off: the change is read again, and the event is handed in."""
+"""The inbox: stores webhook deliveries; later reads each change from the forge and hands in its event."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -49,12 +49,12 @@ log = structlog.get_logger(__name__)
 
 def new_delivery(forge: Forge, headers: Mapping[str, str], body: bytes) -> NewDelivery:
     """
-    A delivery whose signature is right; it is named by the forge's id, else by its body.
+    A delivery whose signature is valid, identified by the forge's id or else by a hash of its body.
 
-    The id is not signed: one that is longer than a forge's is none, so that whatever comes can be stored.
+    The id is not signed. One that is longer than any forge's is ignored, so that every delivery can be stored.
 
     Args:
-        headers: By names in lower case.
+        headers: Names are in lower case.
     """
     stated = forge.parser.delivery_id(headers)
     return NewDelivery(
@@ -67,7 +67,7 @@ def new_delivery(forge: Forge, headers: Mapping[str, str], body: bytes) -> NewDe
 
 
 class Inbox:
-    """Works off deliveries, each in transactions of its own, none of which is open while a forge is asked."""
+    """Processes deliveries, each in its own transactions. None is open during a call to a forge."""
 
     name = INBOX
     ordered = False
@@ -108,7 +108,7 @@ class Inbox:
         return done
 
     def bury(self, connection: Connection, ids: Sequence[int]) -> None:
-        """Nothing came of these deliveries, and nothing will."""
+        """Mark these deliveries as dead."""
         deliveries.bury(connection, ids)
 
     def _work_off(self, claim: Claim, delivery: Delivery) -> Mapping[str, int]:
@@ -131,7 +131,7 @@ class Inbox:
     def _read_again(
         self, claim: Claim, forge: Forge, parsed: ForgeEvent | ChangeTouched, asked_at: datetime
     ) -> Mapping[str, int]:
-        """Ask the forge what the change is now; without an answer, take the webhook's word for what is certain."""
+        """Read the change from the forge. If it does not answer, use what the webhook says with certainty."""
         number = parsed.change.number if isinstance(parsed, ForgeEvent) else parsed.number
         found: ForgeEvent | ChangeTouched | Ignored = parsed
         try:
@@ -163,7 +163,7 @@ class Inbox:
         parsed: ForgeEvent | ChangeTouched,
         fault: ForgeFault | ForgeNotAsked,
     ) -> Mapping[str, int]:
-        """The email is not lost: an event that is certain is told, and the next sweep mends the mirror."""
+        """Hand in an event that is certain, so that no email is lost; the next sweep corrects the mirror."""
         if not (isinstance(parsed, ForgeEvent) and parsed.certain):
             return self._retry(claim, _in_words(fault))
         reading = ChangeReading(
@@ -181,7 +181,7 @@ class Inbox:
         return _counts(result) if ours else {}
 
     def _note_repository(self, claim: Claim, forge: Forge, repository: Repository) -> Mapping[str, int]:
-        """The repository has another name, or other commits: it is swept at once."""
+        """Store a repository that was renamed or pushed to, and sweep it at once."""
         result = Result(status=DeliveryStatus.DONE, repository=repository.full_name)
         with self._database.begin() as connection:
             repositories.put(connection, forge.name, [repository])
@@ -209,7 +209,7 @@ class Inbox:
             deliveries.settle(connection, [outcome])
 
     def _end(self, connection: Connection, claim: Claim, outcome: ItemOutcome, result: Result) -> bool:
-        """End the attempt if it is still ours; what else the transaction writes repeats nothing and may stand."""
+        """End the attempt if its lease is still ours. What else the transaction wrote is safe to write twice."""
         ours = bool(deliveries.settle(connection, [outcome]))
         if ours:
             deliveries.finish(connection, claim.id, result)

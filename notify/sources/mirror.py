@@ -53,15 +53,15 @@ class Author:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
     """
-    What the mirror has of a change after it was written.
+    A change as the mirror has it after a write.
 
     Attributes:
         change: As the forge states it, but what was merged once stays merged.
-        known: What it had before; None: nothing.
+        known: The change before the write; None: it was not known.
         reviewers: As the forge states them, without the author.
-        is_newest: What the mirror had was not newer.
-        usernames: Of the logins that are somebody's, by login in lower case.
-        concerned: Logins that an event about the change concerns.
+        is_newest: Whether the change was written; False: the mirror already had a newer state.
+        usernames: Usernames by login in lower case; logins without a person are absent.
+        concerned: The logins that events about the change concern.
     """
 
     repository_id: int
@@ -83,7 +83,7 @@ def mirror_of(forge: Forge) -> "Mirror":
     The mirror of a forge that answers.
 
     Raises:
-        ForgeFault: The forge does not say who we are there.
+        ForgeFault: The forge did not tell us our own login.
     """
     return Mirror(forge.settings, own_login=forge.reader.own_login(), rivals=forge.rivals)
 
@@ -104,11 +104,11 @@ class Mirror:
 
     def write(self, connection: Connection, reading: ChangeReading, *, asked_at: datetime | None) -> Written:
         """
-        Write a change, its reviewers, and what the directory is to know of them.
+        Write a change and its reviewers into the mirror and the directory.
 
         Args:
-            asked_at: When the forge was asked, by the database's clock; None: the reading is a webhook's, and the
-                change is stale.
+            asked_at: When the forge was asked, by the database's clock; None: the facts come from a webhook, so the
+                change is marked stale.
 
         Raises:
             NameTaken: The links of this repository are those of another; nothing was written.
@@ -148,9 +148,9 @@ class Mirror:
 
     def tell(self, connection: Connection, event: ForgeEvent, written: Written) -> str | None:
         """
-        Hand an event in; its key, or None where the forge has told it already or it concerns nobody we know.
+        Hand in an event. Returns its key; None if it was handed in before or concerns nobody that we know.
 
-        A person's request for review is told once, whether the webhook or a sweep sees it first.
+        A request for review becomes one event, whether the webhook or a sweep sees it first.
         """
         requested = self._requested(connection, event, written)
         if not (requested if event.type == REVIEW_REQUESTED else written.usernames):
@@ -163,14 +163,14 @@ class Mirror:
         return event.key
 
     def requests_of(self, written: Written, repository: Repository) -> list[ForgeEvent]:
-        """The requests for review that have not become events, as a sweep sees them."""
+        """The requests for review that a sweep found and that have not become events."""
         change = written.change
         made = ChangeEvents(self.settings.name, repository, change, change.opener)
         requests = (made.requested(login, None) for login in _untold(written))
         return [one for one in requests if isinstance(one, ForgeEvent)]
 
     def hush(self, connection: Connection, written: Written) -> None:
-        """Whose review is asked for today has been asked before notify looked; nobody is told of it."""
+        """Mark present requests for review as handed in, since they are older than the first sweep."""
         logins = [one.login for one in written.reviewers if one.requested]
         if logins:
             change = written.change
@@ -225,7 +225,7 @@ class Mirror:
     def _write_through(
         self, connection: Connection, written: Written, *, reading: ChangeReading, author: Author
     ) -> Written:
-        """What the fan-out is to know, in the directory's own words."""
+        """Write into the directory what the fan-out needs: author, reviewers, owners and state."""
         change, owners = written.change, self._owners(connection, reading)
         logins = {author.login, *(one.login for one in written.reviewers), *owners}
         usernames = self._usernames(connection, logins)
@@ -265,7 +265,7 @@ class Mirror:
         return {login.lower(): username for login, username in known.items()}
 
     def _actor(self, connection: Connection, account: Account | None) -> str:
-        """The username of who did it; a login that is nobody's is told apart from usernames by its forge."""
+        """The actor's username. A login without a person gets the forge's name added, to match no username."""
         login = _login(account)
         username = self._usernames(connection, [login]).get(login.lower())
         if username is not None:
@@ -276,7 +276,7 @@ class Mirror:
         return name
 
     def _requested(self, connection: Connection, event: ForgeEvent, written: Written) -> tuple[str, ...]:
-        """The usernames whose review the event asks for, of those who have not been told of it."""
+        """The usernames whose review the event requests, without those who were told before."""
         if event.request is None:
             return ()
         team = event.request.team
@@ -311,7 +311,7 @@ def _login(account: Account | None) -> str:
 
 
 def _untold(written: Written) -> list[str]:
-    """Logins whose review is asked for now, and either never were told so, or were not asked when last seen."""
+    """Logins whose review is requested now and who have not been told, or were not requested when last seen."""
     before = written.known.reviewers if written.known else {}
     return [
         one.login

@@ -1,11 +1,11 @@
 """
-The reconciler: reads every repository at intervals, mends the mirror, and tells what no webhook has told.
+The reconciler: reads every repository at intervals, corrects the mirror, and makes the events that no webhook brought.
 
 Each repository has a work item that is due again after each sweep, so that no two processes sweep it at once, a sweep
 that failed concerns that repository alone, and a process that was away finds everything due.
 
-Rejected: an advisory lock for each repository. It would have to outlast a hundred calls to the forge, and a session
-    behind a pooler is nobody's.
+Rejected: an advisory lock for each repository. It would have to last through a hundred calls to the forge, and behind
+    a pooler a session does not stay with one client.
 """
 
 from collections import Counter
@@ -45,7 +45,7 @@ class Sweeps:
     Sweeps the repositories that are due, one after the other.
 
     Args:
-        every: How long after a sweep the next is due.
+        every: The interval between two sweeps of a repository.
         lease: Renewed while a repository is being swept.
     """
 
@@ -75,7 +75,7 @@ class Sweeps:
         self.stopping = Event()
 
     def work(self, claims: Sequence[Claim]) -> Mapping[str, int]:
-        """Sweep these repositories; a fault of one is noted on its row and ends no other's sweep."""
+        """Sweep these repositories. A fault is stored with its repository and does not stop the others."""
         with self._database.begin() as connection:
             known = repositories.load(connection, [one.id for one in claims])
         done: Counter[str] = Counter()
@@ -91,7 +91,7 @@ class Sweeps:
         return done
 
     def bury(self, connection: Connection, ids: Sequence[int]) -> None:
-        """Three workers died of these repositories."""
+        """Record that three workers died while sweeping these repositories."""
         for id_ in ids:
             repositories.failed(connection, id_, "poison")
 
@@ -141,7 +141,7 @@ class Sweeps:
         return {"failed": 1}
 
     def _pause(self, forge: Forge, installation: int | None) -> timedelta:
-        """How long a repository of this forge waits that cannot be swept now."""
+        """How long to wait with a repository of this forge that cannot be swept now."""
         with self._database.begin() as connection:
             left = pauses.paused_for(connection, forge.name, installation)
         return self._every if left is None else left
@@ -183,7 +183,7 @@ class Reconciler:
         self._every = every
 
     def is_due(self) -> bool:
-        """Whether a forge is to be listed or a repository to be swept; never without a forge."""
+        """Whether a listing or a sweep is due; never if no forge is configured."""
         if not self._forges.by_name:
             return False
         self._watch.look()
@@ -202,7 +202,7 @@ class Reconciler:
         self._batch.stop(at_most_seconds=at_most_seconds)
 
     def _list(self, forge: Forge) -> None:
-        """Note the repositories of a forge; those that a complete listing does not have are gone."""
+        """Store the repositories of a forge. After a complete listing, the others are marked as gone."""
         with self._database.begin() as connection:
             if not repositories.take_listing(connection, forge.name, every=self._every):
                 return
@@ -227,7 +227,7 @@ class Reconciler:
 
     @contextmanager
     def _noting(self, forge: Forge) -> Iterator[None]:
-        """Note how the listing went; a forge that cannot be listed stops no other."""
+        """Store how the listing went. A forge that cannot be listed does not stop the others."""
         fault = None
         try:
             yield

@@ -17,17 +17,17 @@ log = structlog.get_logger(__name__)
 
 def redeliver(forges: Forges, forge: Forge, *, at_most: timedelta = LONGEST_RUN) -> int:
     """
-    Ask for every delivery that failed within three days and has not arrived since; how many were asked for.
+    Ask for every delivery of the last three days that has not arrived. Returns how many were asked for.
 
     Safe to repeat: a delivery that is known here changes nothing. A delivery that the forge will not send again does
     not stop the others. Gitea lists none.
 
     Args:
-        at_most: After that no more are asked for; the next run continues.
+        at_most: How long this may take; the next run continues.
 
     Raises:
-        ForgeNotAsked: The forge is not to be asked now.
-        ForgeFault: It did not answer; what was asked for before it is on its way.
+        ForgeNotAsked: The forge must not be called now.
+        ForgeFault: A call failed; deliveries that were asked for before it are on their way.
     """
     began, asked = monotonic(), 0
     with forges.asking(forge) as reader:

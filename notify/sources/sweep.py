@@ -1,7 +1,7 @@
 """
-One sweep of one repository: mends the mirror, and tells what no webhook has told.
+One sweep of one repository: corrects the mirror, and makes the events that no webhook brought.
 
-Decided: the first sweep of a repository is silent. What happened before it is never told.
+Decided: the first sweep of a repository makes no events, nor does anything that happened before it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ from notify.store.forges.repositories import KnownRepository
 from notify.store.outbox import items
 from notify.work.forges import Forge
 
-# A listing may miss what is written while it is read, and forges tell instants to the second.
+# A listing may miss changes made while it is read, and forges state instants in whole seconds.
 OVERLAP = timedelta(minutes=2)
 # The first sweep reads every open change, and the others that were updated since then.
 LOOKED_BACK = timedelta(days=30)
@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 
 
 class SweepStopped(NotifyError):
-    """The process is to end, or its lease on the repository ran out."""
+    """The process is stopping, or it has lost its lease on the repository."""
 
 
 class SweepLease:
@@ -46,8 +46,8 @@ class SweepLease:
     The lease of one sweep, which ends the sweep once it is lost.
 
     Args:
-        lasts: How long after it was renewed last.
-        stopping: Set once the process is to end.
+        lasts: For how long a renewal holds.
+        stopping: Set when the process is to stop.
     """
 
     def __init__(self, database: Database, claim: Claim, *, lasts: timedelta, stopping: Event) -> None:
@@ -59,7 +59,7 @@ class SweepLease:
 
     def go_on(self) -> None:
         """
-        Renew it in time; call this before each question to the forge.
+        Renew the lease if that is due. Call it before each call to the forge.
 
         Raises:
             SweepStopped: The process is to end, or the lease is lost.
@@ -72,7 +72,7 @@ class SweepLease:
 
     def confirm(self, connection: Connection) -> None:
         """
-        Renew it as the last statement of what a transaction writes: after a rebuild nothing old is written.
+        Renew the lease as a transaction's last statement, so that nothing old is written after a rebuild.
 
         Raises:
             SweepStopped: The lease is lost.
@@ -87,12 +87,12 @@ class Sweep:
     One sweep of one repository.
 
     Args:
-        entries_known: They were read since this process started with what is configured; pushes bring them up to date.
+        entries_known: This process has read the entries; later it reads them only after a push.
 
     Attributes:
-        unchanged: Nothing has changed on the forge since the last sweep.
+        unchanged: Whether nothing has changed on the forge since the last sweep.
         told: How many events were handed in.
-        has_read_entries: The entries of the forge were read.
+        has_read_entries: Whether this sweep read the entries of the forge.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Sweep:
         Raises:
             ForgeFault: Something could not be read; what was read before is kept.
             NameTaken: Its links are those of a repository on another forge.
-            SweepStopped: It is to end here.
+            SweepStopped: The sweep must end.
         """
         known = self._known
         mirror = mirror_of(self._forge)
@@ -154,14 +154,14 @@ class Sweep:
             self._lease.confirm(connection)
 
     def _read(self, reader: ForgeReader, mirror: Mirror, number: int) -> None:
-        """Write one change, and what happened on it; in a transaction that is not open while the forge is asked."""
+        """Read one change and its events, then write them in one transaction."""
         self._lease.go_on()
         asked_at = self._now()
         reading = reader.read_change(self._known.full_name, number)
         self._write(mirror, reading, list(self._history(reader, reading)), asked_at)
 
     def _history(self, reader: ForgeReader, reading: ChangeReading) -> Iterator[ForgeEvent]:
-        """What happened on a change since the sweep before; nothing of what was before the first one."""
+        """The events on a change since the previous sweep, but none from before the first one."""
         first = self._known.first_swept_at
         if first is None or self._since is None:
             return
@@ -204,12 +204,12 @@ class Sweep:
                 log.warning("sweep.malformed", forge=self._forge.name, field=error.field)
 
     def _is_old(self, written: Written) -> bool:
-        """Older than the first sweep, and seen for the first time: requests for its review may be as old."""
+        """Whether the change is older than the first sweep and new to us, so that its requests may be old as well."""
         first = self._known.first_swept_at
         return first is not None and written.known is None and written.change.created_at <= first
 
     def _pushes(self, written: Written, reading: ChangeReading) -> list[ForgeEvent]:
-        """New commits of which no webhook has told."""
+        """An event for new commits, if no webhook brought one."""
         change, known = reading.change, written.known
         if known is None or change.head is None or known.head_sha in (None, change.head.sha):
             return []

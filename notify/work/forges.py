@@ -1,4 +1,4 @@
-"""The forges of one process: what reads and writes each, and whether it may be asked at this moment."""
+"""The forges of one process: their readers and writers, and whether each may be called now."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,12 +24,12 @@ LONGEST_WORDS = 250
 
 
 class ForgeNotAsked(NotifyError):
-    """The forge is not asked at this moment: its breaker is open, or it limits the rate."""
+    """The forge must not be called now: its breaker is open, or it has limited our rate."""
 
     def __init__(self, *, forge: str, installation: int | None = None) -> None:
         """
         Args:
-            installation: That is paused; None: the whole forge is not to be asked.
+            installation: The one that is paused; None: the whole forge must not be called.
         """
         super().__init__(forge=forge)
         self.installation = installation
@@ -63,8 +63,7 @@ class Forges:
     """
     Every configured forge, by name.
 
-    What a forge answers is noted where the whole fleet sees it: its breaker, and the pause of the installation or of
-    the forge.
+    What answers mean for the breaker and for pauses is stored where all workers see it.
     """
 
     def __init__(self, database: Database, forges: Mapping[str, Forge]) -> None:
@@ -74,14 +73,14 @@ class Forges:
     @contextmanager
     def asking(self, forge: Forge, repository: str | None = None) -> Iterator[ForgeReader]:
         """
-        Ask the forge within the block, which holds no transaction.
+        Call the forge within the block, outside any transaction.
 
         Args:
-            repository: Full name of the one that is asked about; None: more than one.
+            repository: Full name of the repository that the calls are about; None: several.
 
         Raises:
-            ForgeNotAsked: It is not to be asked now.
-            ForgeFault: It did not give what was asked for; that is noted.
+            ForgeNotAsked: It must not be called now.
+            ForgeFault: A call failed; that is stored.
         """
         with self._database.begin() as connection:
             found = self.pauses(connection)
@@ -102,7 +101,7 @@ class Forges:
             note_success(connection, forge, () if installation is None else (installation,))
 
     def pauses(self, connection: Connection) -> Pauses:
-        """Which forges and installations are not to be asked now."""
+        """Which forges and installations must not be called now."""
         return pauses.load(connection, {name: forge.endpoint for name, forge in self.by_name.items()})
 
     def close(self) -> None:
@@ -116,14 +115,14 @@ def take_probe(connection: Connection, forge: Forge) -> bool:
 
 
 def note_success(connection: Connection, forge: Forge, installations: Sequence[int] = ()) -> None:
-    """The forge has done what was asked, with the tokens of these installations."""
+    """Store that calls with the tokens of these installations succeeded."""
     relays.record_success(connection, forge.endpoint)
     pauses.resume(connection, forge.name, installations)
 
 
 def note_fault(connection: Connection, forge: Forge, fault: ForgeFault) -> float | None:
     """
-    Note what an answer says of more than what was asked; most say nothing.
+    Store what an answer means for the whole forge or installation, if anything.
 
     Returns for how many seconds the installation or the forge is paused because of it; None: it is not.
     """

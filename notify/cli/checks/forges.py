@@ -27,7 +27,7 @@ OFFLINE = "Webhooks are taken, but what they leave out is not known, and lost on
 
 
 def forges(deployment: Deployment) -> Iterator[Finding]:
-    """Nothing where no forge is configured. Each forge is asked who we are there, which changes nothing."""
+    """Findings about forges; none if no forge is configured. Asking a forge who we are there changes nothing."""
     if deployment.settings.forges_file is None:
         return
     why = "The API and workers do not start with an invalid file."
@@ -137,7 +137,7 @@ def _operators(deployment: Deployment) -> Finding:
 
 
 def _logins(deployment: Deployment) -> Iterator[Finding]:
-    """A note: whoever is not in the directory is nobody's fault."""
+    """A note only: a login of somebody outside the directory is no error."""
     with deployment.database.begin() as connection:
         nobodys = identities.unmapped(connection)
     named = ", ".join(f"{one.login} missed {one.missed}" for one in nobodys[:NAMED])

@@ -1,4 +1,4 @@
-"""The JSON in the body of a delivery, at a bounded cost whatever the bytes are."""
+"""Parses the JSON in the body of a delivery, at a bounded cost for any bytes."""
 
 import json
 from binascii import a2b_qp
@@ -6,23 +6,23 @@ from binascii import a2b_qp
 from notify.forges.common.fields import Fields, Misfit
 
 FORM = "application/x-www-form-urlencoded"
-# Of GitHub's largest deliveries a value has some 40 bytes; this many small ones would take gigabytes as objects.
+# In GitHub's largest deliveries a value has about 40 bytes; millions of smaller ones would take gigabytes as objects.
 MOST_VALUES = 1_000_000
 BEGINS_A_VALUE = (b",", b"[", b"{")
 PAYLOAD = b"payload="
-# What tells the bodies of one event from those of another, whose name nobody signed.
+# The fields that tell the bodies of events apart; the event's name is not signed.
 PARTS = ("issue", "comment", "pull_request", "review", "thread")
 
 
 def content(body: bytes, content_type: str) -> Fields:
     """
-    The object that a delivery states.
+    The JSON object of a delivery.
 
     Args:
         content_type: As in the header; a form has the JSON in its field ``payload``.
 
     Raises:
-        Misfit: It states none.
+        Misfit: There is none.
     """
     stated = _payload(body) if content_type.partition(";")[0].strip().lower() == FORM else body
     if sum(stated.count(one) for one in BEGINS_A_VALUE) > MOST_VALUES:
@@ -36,7 +36,7 @@ def content(body: bytes, content_type: str) -> Fields:
 def expect(body: Fields, *parts: str) -> None:
     """
     Raises:
-        Misfit: It is the body of another event.
+        Misfit: The body belongs to another event.
     """
     for name in PARTS:
         if (name in body) != (name in parts):
@@ -48,5 +48,5 @@ def _payload(form: bytes) -> bytes:
     if field is None:
         raise Misfit("body: expected a form with a field payload")
     value = field.removeprefix(PAYLOAD).replace(b"+", b" ")
-    # Quoted-printable is percent-encoding with another sign, and binascii reads it in a fiftieth of urllib's time.
+    # Percent-encoding is quoted-printable with another sign, which binascii decodes fifty times as fast as urllib.
     return a2b_qp(value.replace(b"=", b"%3D").replace(b"%", b"="))

@@ -1,4 +1,4 @@
-"""What was said on a change since an instant, as events."""
+"""Makes events of the comments and reviews on a change since an instant."""
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -19,10 +19,10 @@ def events_since(
     reviews: Iterable[Review],
 ) -> Iterator[ForgeEvent]:
     """
-    That it was opened, what was said, and that it ended; each as webhooks tell it.
+    The events of a change: opened, comments, reviews, merged or closed; equal to those made of webhooks.
 
     Args:
-        comments: On the whole; forges select by the last edit, so older ones are among them.
+        comments: On the change as a whole; older ones are among them, because forges select by the last edit.
         reviews: Submitted after *since*, with their comments.
     """
     base = forge_keys.base(forge, repository.id)
@@ -47,5 +47,5 @@ def events_since(
 
 
 def without_own(found: Iterable[ForgeEvent], own_login: str | None) -> Iterator[ForgeEvent]:
-    """Without the comments and reviews that we wrote ourselves."""
+    """These without our own comments and reviews."""
     return (event for event in found if not ((event.comment or event.review) and is_own(event.actor, own_login)))

@@ -1,4 +1,4 @@
-"""Reads values out of JSON that a forge made: each is what it should be and can be stored, or it is a misfit."""
+"""Reads typed, storable values from a forge's JSON; any other value raises ``Misfit``."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -14,11 +14,11 @@ EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class Misfit(Exception):
-    """The JSON has not the shape that it should have; its text says where."""
+    """The JSON does not have the expected shape; the text says where."""
 
 
 class Fields:
-    """One JSON object and where it stands."""
+    """One JSON object, and its path for messages."""
 
     __slots__ = ("_path", "_values")
 
@@ -28,7 +28,7 @@ class Fields:
         self._values, self._path = values, path
 
     def __contains__(self, name: str) -> bool:
-        """Whether it is there and not null."""
+        """Whether the field is present and not null."""
         return self._values.get(name) is not None
 
     def at(self, name: str) -> "Fields":
@@ -38,7 +38,7 @@ class Fields:
         return self.at(name) if name in self else None
 
     def each(self, name: str) -> Sequence["Fields"]:
-        """The objects of an array; none where it is absent or null."""
+        """The objects in an array; none if it is absent or null."""
         found = self._values.get(name)
         if found is not None and not isinstance(found, list):
             raise Misfit(f"{self._where(name)}: expected an array")
@@ -51,18 +51,18 @@ class Fields:
         return storable(found)[:LONGEST_TEXT]
 
     def words(self, name: str) -> str:
-        """What people wrote; empty where it is absent or null."""
+        """Text by people; empty if it is absent or null."""
         return self.text(name) if name in self else ""
 
     def line(self, name: str) -> str:
-        """One line that is not empty."""
+        """A non-empty line."""
         found = one_line(self.text(name))
         if not found:
             raise Misfit(f"{self._where(name)}: expected a text that is not empty")
         return found
 
     def url(self, name: str) -> str:
-        """An address that an email can link to; empty where it is none."""
+        """A URL that an email can link to; empty if it is not one."""
         found = self._values.get(name)
         return found if isinstance(found, str) and is_web_address(found) else ""
 
@@ -76,7 +76,7 @@ class Fields:
         return self.number(name) if name in self else None
 
     def flag(self, name: str) -> bool:
-        """False where it is absent."""
+        """A boolean; False if it is absent."""
         return self._values.get(name) is True
 
     def instant(self, name: str) -> datetime:
@@ -86,7 +86,7 @@ class Fields:
         return found
 
     def maybe_instant(self, name: str) -> datetime | None:
-        """In UTC. Gitea states the year 1 for never; GitHub's pushes state some instants as seconds."""
+        """An instant in UTC. Gitea uses the year 1 for never; GitHub's pushes state some instants in seconds."""
         found = self._values.get(name)
         if found is None:
             return None
@@ -103,7 +103,7 @@ class Fields:
 
 
 def storable(text: str) -> str:
-    """Without what PostgreSQL and UTF-8 have no room for: NUL and lone surrogates."""
+    """The text without NUL and lone surrogates, which PostgreSQL and UTF-8 cannot store."""
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 

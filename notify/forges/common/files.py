@@ -1,4 +1,4 @@
-"""The Markdown files of a folder in a repository, which both forges state alike."""
+"""Reads the Markdown files of a folder in a repository, which works alike on both forges."""
 
 from base64 import b64decode
 from binascii import Error
@@ -14,7 +14,7 @@ from notify.forges.pages import Pages
 
 MARKDOWN = ".md"
 LARGEST_FILE = 2**20
-# Source: GitHub, "Get repository content": a folder is listed up to 1,000 files and says nothing of the rest.
+# Source: GitHub, "Get repository content": a folder is listed up to 1,000 files, without a sign of the rest.
 MOST_FILES = 1_000
 
 
@@ -35,7 +35,7 @@ class Folder:
 
     def changed(self, known: Mapping[str, str]) -> Listing[RepositoryFile]:
         """
-        Its files; texts only of those whose ``sha`` is not *known*.
+        The folder's files, with the texts of those whose ``sha`` is not *known*.
 
         Raises:
             ForgeFault: It has more files than the forge lists.

@@ -1,4 +1,4 @@
-"""Which lines of a file a comment is about, read from the piece of a diff that the forge shows with it."""
+"""Finds the lines that a comment is about in the piece of a diff that the forge shows with it."""
 
 from re import compile as pattern
 
@@ -10,10 +10,10 @@ LARGEST_LINE = 2**31 - 1
 
 def code_of(hunk: str, *, lines: int = 1) -> str | None:
     """
-    The commented lines without the signs of the diff; None where the hunk shows none.
+    The commented lines without the diff's signs; None if the hunk has none.
 
     Args:
-        hunk: Ends with the line that is commented.
+        hunk: Ends with the commented line.
         lines: How many lines, counted back from there.
     """
     shown = [line for line in hunk.splitlines() if line[:1] in {" ", "+", "-"}]
@@ -25,7 +25,7 @@ def code_of(hunk: str, *, lines: int = 1) -> str | None:
 
 
 def line_of(hunk: str) -> int | None:
-    """The number of the last line, on the side that it stands on: the new file, or the old one of a removed line."""
+    """The last line's number in the new file, or in the old one if it was removed."""
     first, *rest = hunk.splitlines() or [""]
     header = HEADER.match(first)
     shown = [line[0] for line in rest if line[:1] in {" ", "+", "-"}]

@@ -1,4 +1,4 @@
-"""Reads pull requests, their reviews and comments, which GitHub and Gitea have at the same addresses."""
+"""Reads pull requests, reviews and comments, whose URLs are the same on GitHub and Gitea."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -34,7 +34,7 @@ Members = Callable[[str, str], tuple[str, ...] | None]
 
 
 class Shapes(Protocol):
-    """How one forge spells its objects."""
+    """Converts the JSON objects of one forge."""
 
     def repository(self, found: Fields) -> Repository: ...
 
@@ -150,7 +150,7 @@ class PullReader:
 
 
 def unless_refused(ask: Callable[[], T]) -> T | None:
-    """None: it is not for us to see, which trying again does not change."""
+    """The result; None: the forge refuses to show it, so that trying again cannot help."""
     try:
         return ask()
     except ForgeFault as fault:

@@ -1,4 +1,4 @@
-"""Pull requests and what is said on them as our values, as far as both forges state them alike."""
+"""Converts pull requests, comments and reviews, as far as both forges state them alike."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,7 +7,7 @@ from notify.domain.forge import Account, BranchHead, Change, ChangeState, Commen
 from notify.forges.common.fields import Fields
 from notify.forges.common.hunks import LARGEST_LINE
 
-# Who it is, from the object of an account; None: the account was deleted.
+# Converts the object of an account; None: the account was deleted.
 ReadAccount = Callable[[Fields | None], Account | None]
 
 
@@ -33,7 +33,7 @@ def pull_of(found: Fields, account: ReadAccount, *, merged: bool, draft: bool, t
 
 
 def issue_of(found: Fields, account: ReadAccount, *, merged: bool, draft: bool, pull: Fields) -> Change:
-    """A pull request as the issue that it also is: without branches and reviewers."""
+    """A pull request stated as an issue: without branches and reviewers."""
     closed = found.text("state") == "closed"
     return Change(
         number=found.number("number"),

@@ -1,4 +1,4 @@
-"""A push, which both forges state alike."""
+"""Converts a push, which both forges state alike."""
 
 from notify.domain.forge import Account, Ignored, Push, Repository
 from notify.forges.common.fields import Fields

@@ -1,4 +1,4 @@
-"""Who reviews a change, from who is asked and who has reviewed."""
+"""Finds the reviewers of a change: those requested, and those who have reviewed."""
 
 from collections.abc import Iterable, Mapping
 
@@ -9,13 +9,13 @@ def reviewers_of(
     change: Change, reviews: Iterable[Review], teams: Mapping[str, tuple[str, ...] | None]
 ) -> tuple[Reviewer, ...]:
     """
-    Everyone who is asked for a review or has given one, but the opener. Logins are told apart without case.
+    Everyone whose review is requested or given, except the opener. Logins are compared without case.
 
-    A comment takes back no verdict.
+    A later comment does not undo a verdict.
 
     Args:
         reviews: In any order.
-        teams: The members of the teams that are asked; None: not to be seen.
+        teams: The members of requested teams; None: we may not see them.
     """
     spelled: dict[str, str] = {}
     verdicts: dict[str, Verdict] = {}

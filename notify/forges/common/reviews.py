@@ -1,4 +1,4 @@
-"""What a review with its comments is: one event, a single comment, or nothing."""
+"""Decides whether a review with its comments is a review, a single comment, or no event."""
 
 from dataclasses import replace
 
@@ -9,10 +9,9 @@ from notify.domain.forge import Change, ForgeEvent, Ignored, Repository, Review,
 
 def review_event(forge: str, repository: Repository, change: Change, review: Review) -> ForgeEvent | Ignored:
     """
-    The one event of a review, the same from whichever delivery or listing it was found.
+    The event of a review, the same from a delivery and from a listing.
 
-    Forges make a review of every comment on a line that somebody makes outside one. It has no verdict, no
-    words of its own, and one comment: to people it is a comment.
+    Forges wrap a single comment on a line in a review without verdict and text. For people it is a comment.
     """
     base = forge_keys.base(forge, repository.id)
     silent = review.verdict is Verdict.COMMENTED and not review.body.strip()

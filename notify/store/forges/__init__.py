@@ -1,1 +1,1 @@
-"""What forges tell, in tables: deliveries, the mirror, identities."""
+"""SQL for webhook deliveries, the mirror of forges, and identities."""

@@ -1,4 +1,4 @@
-"""Webhook deliveries: stored before they are answered, worked off by the stage ``inbox``, kept for a while."""
+"""Webhook deliveries: stored before they are answered, and processed later by the stage ``inbox``."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ NEWEST = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewDelivery:
-    """A delivery whose signature is right."""
+    """A delivery whose signature is valid."""
 
     forge: str
     delivery_id: str
@@ -29,7 +29,7 @@ class NewDelivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """Which row a delivery is; ``duplicate``: it was known, and is not worked off again."""
+    """The row of a delivery. ``duplicate``: it was stored before and is not processed again."""
 
     id: int
     duplicate: bool
@@ -51,7 +51,7 @@ class Result:
     """
     What became of a delivery.
 
-    ``repository`` None: it names none, or could not be read; ``reason`` None: it is done.
+    ``repository`` None: the body names none or cannot be read; ``reason`` None: it is done.
     """
 
     status: DeliveryStatus
@@ -63,10 +63,10 @@ class Result:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryView:
     """
-    A delivery, for people.
+    A delivery as people see it.
 
     ``repository``, ``outcome_reason`` and ``finished_at`` are None as in the table; ``failures`` counts attempts
-    that failed and are repeated; ``due_at`` None: it is not worked off any more.
+    that failed and are repeated; ``due_at`` None: it is finished.
     """
 
     id: int
@@ -92,7 +92,7 @@ def _due(rows: str) -> str:
             max_failures = item.failures + excluded.max_failures"""
 
 
-# One that is dead comes again because somebody wants it worked off.
+# A dead delivery is sent again because somebody wants it processed.
 _STORE = f"""
     WITH stored AS (
         INSERT INTO notify.webhook_deliveries AS known (forge, delivery_id, event, content_type, body) {{given}}
@@ -187,28 +187,28 @@ def load(connection: Connection, id_: int) -> Delivery | None:
 
 
 def finish(connection: Connection, id_: int, result: Result) -> None:
-    """Write what became of a delivery."""
+    """Store the result of a delivery."""
     values = {name: getattr(result, name) for name in Result.__slots__}
     connection.exec_driver_sql(_FINISH, {**values, "event_keys": list(result.event_keys), "id": id_})
 
 
 def settle(connection: Connection, outcomes: Sequence[ItemOutcome]) -> set[Attempt]:
-    """End these attempts; those whose lease was still ours."""
+    """End these attempts; returns those whose lease was still ours."""
     return items.settle(connection, INBOX, outcomes)
 
 
 def bury(connection: Connection, ids: Sequence[int]) -> None:
-    """These deliveries are dead; ``work_items`` says why."""
+    """Mark these deliveries as dead; ``work_items`` has the reason."""
     connection.exec_driver_sql(_BURY, {"stage": INBOX, "ids": list(ids)})
 
 
 def replay(connection: Connection, id_: int) -> bool:
-    """Make a delivery due again; False if there is none, or it is due as it is."""
+    """Make a delivery due again; False if there is none or it is pending."""
     return connection.exec_driver_sql(_REPLAY, {"id": id_}).first() is not None
 
 
 def counted(connection: Connection) -> dict[str, int]:
-    """Of the ``NEWEST`` deliveries, how many have each status; one that none has is absent."""
+    """How many of the ``NEWEST`` deliveries have each status; statuses without deliveries are absent."""
     return dict(connection.exec_driver_sql(_COUNTED).cursor.fetchall())
 
 
@@ -219,7 +219,7 @@ def view(connection: Connection, id_: int) -> DeliveryView | None:
 
 
 def body_of(connection: Connection, id_: int) -> bytes | None:
-    """The body as it came; None if there is no such delivery."""
+    """The body as it was received; None if there is no such delivery."""
     body = connection.exec_driver_sql(_BODY, {"id": id_}).scalar()
     return None if body is None else bytes(body)
 
@@ -232,7 +232,7 @@ def listed(
     before: int | None = None,
     limit: int = MOST_LISTED,
 ) -> Iterator[DeliveryView]:
-    """Deliveries, newest first; None filters nothing. ``before``: the last id of the page before."""
+    """Deliveries, newest first; None does not filter. ``before``: the last id of the previous page."""
     values = {"forge": forge, "status": status, "before": before, "limit": limit}
     return map(_viewed, connection.exec_driver_sql(_LIST, values).mappings().all())
 

@@ -1,4 +1,4 @@
-"""Which forges have not been read completely for too long; each is returned once an episode."""
+"""Finds forges that have not been read completely for too long; each is returned once per failure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class FailingForge:
     words: str
 
 
-# A fault must have lasted as well: after a pause of the workers everything is late, but nothing has failed.
+# Lateness alone does not count: after a pause of the workers everything is late, but nothing has failed.
 _NEWS = """
     WITH repository AS MATERIALIZED (
         SELECT forge, count(*) AS of, count(*) FILTER (WHERE read_at < now() - %(late)s) AS late,
@@ -61,7 +61,7 @@ def begun_to_fail(
     connection: Connection, names: Sequence[str], *, late: timedelta, lasting: timedelta
 ) -> list[FailingForge]:
     """
-    Those of these forges that have begun to fail; notes that others have recovered. One statement.
+    The forges among these that have begun to fail. Also stores which have recovered. One statement.
 
     Args:
         late: How long the list of repositories or any of them has not been read completely.

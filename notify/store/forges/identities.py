@@ -1,4 +1,4 @@
-"""Whose login is whose, and which logins are nobody's."""
+"""Maps logins to usernames, and counts what logins without a person missed."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +21,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnmappedLogin:
-    """A login that is nobody's, and how many events would have concerned them."""
+    """A login without a person, and how many events would have concerned it."""
 
     forge: str
     login: str
@@ -42,7 +42,7 @@ _FORGET_UNMAPPED = """
     DELETE FROM notify.unmapped_logins AS missed USING notify.identities AS known
     WHERE known.forge = missed.forge AND lower(known.login) = missed.login"""
 _REMOVE = "DELETE FROM notify.identities WHERE forge = %(forge)s AND lower(login) = lower(%(login)s)"
-# What an operator has said goes before a username that happens to be spelled so.
+# A stored identity wins over a username with the same spelling.
 _RESOLVE = """
     SELECT asked.login, coalesce(known.username, person.username) AS username
     FROM unnest(%(logins)s::text[]) AS asked(login)
@@ -74,7 +74,7 @@ _UNMAPPED = """
 
 
 def put(connection: Connection, identities: Sequence[Identity]) -> None:
-    """Say whose logins these are; of two that name one login, the later. What they missed so far is forgotten."""
+    """Store identities; of two for one login the later wins. Deletes the counts of what these logins missed."""
     last = {(one.forge, one.login.lower()): one for one in identities}
     rows = [
         {**asdict(one), "verified_at": one.verified_at.isoformat() if one.verified_at else None}
@@ -85,29 +85,29 @@ def put(connection: Connection, identities: Sequence[Identity]) -> None:
 
 
 def remove(connection: Connection, forge: str, login: str) -> bool:
-    """Forget whose login it is; False if nobody had said so."""
+    """Delete an identity; False if there is none."""
     return connection.exec_driver_sql(_REMOVE, {"forge": forge, "login": login}).rowcount > 0
 
 
 def listed(connection: Connection, *, forge: str | None = None, username: str | None = None) -> list[Identity]:
-    """Identities by forge and login; None filters nothing."""
+    """Identities by forge and login; None does not filter."""
     rows = connection.exec_driver_sql(_LIST, {"forge": forge, "username": username}).mappings()
     return [Identity(**row) for row in rows]
 
 
 def resolve(connection: Connection, forge: str, logins: Iterable[str], *, by_login: bool) -> Mapping[str, str]:
     """
-    The username of each login that is somebody's; logins are compared without case.
+    The username of each login that belongs to a person. Case does not matter.
 
     Args:
-        by_login: A login that the directory knows as a username is that person's.
+        by_login: Whether a login that equals a username belongs to that person.
     """
     asked = {"forge": forge, "logins": sorted(set(logins)), "by_login": by_login}
     return {row.login: row.username for row in connection.exec_driver_sql(_RESOLVE, asked)}
 
 
 def by_email(connection: Connection, email: str) -> str | None:
-    """The username of the one person who reads mail there; None: nobody does, or several do."""
+    """The username of the person with this address; None: there is none, or several have it."""
     found = connection.exec_driver_sql(_BY_EMAIL, {"email": email}).scalars().all()
     return found[0] if len(found) == 1 else None
 
@@ -116,11 +116,11 @@ def miss(
     connection: Connection, forge: str, logins: Iterable[str], *, event_key: str, at: datetime, is_new: bool = False
 ) -> None:
     """
-    Count an event that would have concerned these logins, if they were somebody's; never the same one twice.
+    Count, once, an event that would have concerned these logins if they belonged to anybody.
 
     Args:
         at: When it happened.
-        is_new: It is stored and was not before; False: it is not stored, and counts if it is later than the last.
+        is_new: Whether the event was stored just now; an event that is not stored counts if it is later than the last.
     """
     missed = sorted({login.lower() for login in logins})
     if missed:
@@ -129,6 +129,6 @@ def miss(
 
 
 def unmapped(connection: Connection, *, forge: str | None = None) -> list[UnmappedLogin]:
-    """Logins that are nobody's, those first that missed most."""
+    """Logins without a person; those that missed most come first."""
     rows = connection.exec_driver_sql(_UNMAPPED, {"forge": forge}).mappings()
     return [UnmappedLogin(**row) for row in rows]

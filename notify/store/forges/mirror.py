@@ -1,9 +1,9 @@
 """
 The mirror of changes, reviewers, branches and entries.
 
-Decided: an older answer never undoes a newer one. What a forge says of a change counts by the forge's own
-    ``updated_at``, and within the same second by when the forge was asked.
-Decided: whoever writes a change holds a lock named after it, so that two writers agree on what has become an event.
+Decided: an older answer never overwrites a newer one. Answers are ordered by the forge's own ``updated_at``, and
+    within the same second by when the forge was asked.
+Decided: a transaction that writes a change takes an advisory lock for it, so that no event is made twice.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,13 +16,13 @@ from sqlalchemy import Connection
 
 from notify.domain.forge import Branch, Reviewer
 
-# The state of an entry whose own repository's pull requests belong to it; one that states none is active too.
+# Pull requests in an entry's own repository belong to it while it has this state, or none.
 ACTIVE = "active"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownReviewer:
-    """``told_at``: requests up to this instant, by the forge, have become events; None: none has."""
+    """``told_at``: requests up to this instant, by the forge's clock, have become events; None: none has."""
 
     login: str
     requested: bool
@@ -45,7 +45,7 @@ class KnownChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeRow:
-    """A row to be; None leaves what is known of head, base and merge. ``synced_at`` None: from a webhook alone."""
+    """A row to write. None keeps the stored head, base or merge commit. ``synced_at`` None: from a webhook alone."""
 
     repository_id: int
     number: int
@@ -111,7 +111,7 @@ def _set(column: str) -> str:
     return f"{column} = excluded.{column}"
 
 
-# The link stays: it is the name of a thread that people have in their mailboxes. So does when it was opened.
+# The link never changes, because threads in mailboxes are named after it; nor does the instant it was opened.
 _CHANGING = tuple(name for name in _COLUMNS if name not in ("repository_id", "number", "link", "opener", "opened_at"))
 _SEEN = ("synced_at", "stale")
 _PUT = f"""
@@ -172,7 +172,7 @@ _PUT_ENTRIES = f"""
             IS DISTINCT FROM ({", ".join(f"excluded.{name}" for name in _OF_ENTRY)}, false)
             THEN now() ELSE known.updated_at END
     WHERE known.gone OR known.path <> ALL (%(unchanged)s::text[])"""
-# A file whose slug changed has two rows: what it says now is the other one.
+# A file whose slug changed has two rows; the other one has its present content.
 _SEEN_ENTRIES = """
     UPDATE notify.forge_entries AS known SET synced_at = %(at)s
     WHERE forge = %(forge)s AND path = ANY (%(paths)s::text[]) AND NOT EXISTS (
@@ -199,7 +199,7 @@ _ACT = """
 
 
 def lock(connection: Connection, repository_id: int, number: int) -> KnownChange | None:
-    """Let nobody else write this change until the transaction ends; what is known of it, None: nothing."""
+    """Lock a change until the transaction ends. Returns what is known of it; None: nothing."""
     named = {"repository_id": repository_id, "number": number}
     connection.exec_driver_sql(_LOCK, {name: str(value) for name, value in named.items()})
     row = connection.exec_driver_sql(_KNOWN, named).mappings().first()
@@ -210,45 +210,45 @@ def lock(connection: Connection, repository_id: int, number: int) -> KnownChange
 
 
 def stale(connection: Connection, repository_id: int) -> list[int]:
-    """The changes that are to be read again."""
+    """The numbers of the changes that must be read again."""
     return list(connection.exec_driver_sql(_STALE, {"id": repository_id}).scalars())
 
 
 def put_change(connection: Connection, row: ChangeRow) -> str | None:
-    """Write the change as it is; its state from now on, or None: what is known is newer, and nothing was written."""
+    """Write a change. Returns its new state; None, and nothing is written, if the mirror has a newer one."""
     return connection.exec_driver_sql(_PUT, asdict(row)).scalar()
 
 
 def mark_stale(connection: Connection, repository_id: int, number: int) -> None:
-    """The forge could not be asked; the next sweep asks it."""
+    """Mark a change for the next sweep, because the forge did not answer."""
     connection.exec_driver_sql(_MARK_STALE, {"repository_id": repository_id, "number": number})
 
 
 def put_reviewers(connection: Connection, repository_id: int, number: int, reviewers: Iterable[Reviewer]) -> None:
-    """These are all the reviewers; who was asked and is not among them was removed."""
+    """Replace the reviewers. Requested reviewers that are missing are marked as removed."""
     rows = [asdict(one) for one in reviewers]
     connection.exec_driver_sql(_PUT_REVIEWERS, {"repository_id": repository_id, "number": number, "rows": dumps(rows)})
 
 
 def note_told(connection: Connection, repository_id: int, number: int, logins: Sequence[str], at: datetime) -> None:
-    """Requests for these reviews up to this instant, by the forge, have become events."""
+    """Store that requests for these reviews, up to this instant of the forge, have become events."""
     values = {"repository_id": repository_id, "number": number, "logins": list(logins), "at": at}
     connection.exec_driver_sql(_TOLD, values)
 
 
 def put_branches(connection: Connection, repository_id: int, branches: Sequence[Branch], at: datetime) -> None:
-    """These branches were seen by a listing that began at this instant."""
+    """Store branches from a listing that began at this instant."""
     values = {"repository_id": repository_id, "rows": dumps([asdict(one) for one in branches]), "at": at}
     connection.exec_driver_sql(_PUT_BRANCHES, values)
 
 
 def delete_unseen_branches(connection: Connection, repository_id: int, at: datetime) -> None:
-    """A listing that began at this instant was complete: branches that it did not see are deleted."""
+    """Mark branches as deleted that a complete listing, begun at this instant, did not contain."""
     connection.exec_driver_sql(_DELETE_BRANCHES, {"repository_id": repository_id, "at": at})
 
 
 def entry_files(connection: Connection, forge: str) -> dict[str, str]:
-    """The files whose text is known, with what names their content."""
+    """The ``sha`` of each file whose text is known, by path."""
     return dict(connection.exec_driver_sql(_ENTRY_FILES, {"forge": forge}).cursor.fetchall())
 
 
@@ -256,9 +256,9 @@ def put_entries(
     connection: Connection, forge: str, entries: Sequence[Entry], *, seen: Sequence[str], at: datetime
 ) -> None:
     """
-    A complete reading of the folder, begun at this instant, had these files; *entries* are those that changed.
+    Store a complete reading of the folder that began at this instant; *entries* are the changed ones.
 
-    A slug is that of the file which had it first. A file that cannot be read any more keeps what it said.
+    If two files state a slug, the first one keeps it. A file that can no longer be read keeps its entry.
     """
     values: dict[str, Any] = {"forge": forge, "at": at}
     unchanged = sorted({*seen} - {one.path for one in entries})
@@ -275,7 +275,7 @@ def entry_people(connection: Connection, forge: str, *, slug: str | None, repo: 
 
 
 def oldest_action(connection: Connection, repository_id: int, number: int) -> str | None:
-    """The login for whom our app first did something on this change; None: it never did."""
+    """The login for which our app first acted on this change; None: it never did."""
     named = {"repository_id": repository_id, "number": number}
     return connection.exec_driver_sql(_OLDEST_ACTION, named).scalar()
 
@@ -283,6 +283,6 @@ def oldest_action(connection: Connection, repository_id: int, number: int) -> st
 def note_action(
     connection: Connection, forge: str, full_name: str, number: int, *, action: str, on_behalf_of: str
 ) -> None:
-    """Our app has done something on a change for this login; nothing if the repository is unknown."""
+    """Store that our app acted on a change for this login. Does nothing if the repository is unknown."""
     values = {"forge": forge, "full_name": full_name, "number": number}
     connection.exec_driver_sql(_ACT, {**values, "action": action, "on_behalf_of": on_behalf_of})

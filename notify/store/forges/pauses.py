@@ -1,4 +1,4 @@
-"""Rate limits and open breakers, shared by all workers: what is not to be asked now, and for how long."""
+"""Rate limits and open breakers that all workers share: which forges must not be called now, and for how long."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 LONGEST_PAUSE = timedelta(hours=1)
 FIRST_PAUSE = timedelta(minutes=1)
-# A muted forge is looked at again after this time.
+# After this time a muted forge is checked again.
 MUTED_SECONDS = 60
 
 Installation = tuple[str, int]
@@ -17,9 +17,9 @@ Installation = tuple[str, int]
 @dataclass(frozen=True, slots=True)
 class Pauses:
     """
-    For how many seconds forges and installations are still not to be asked; those that may be are absent.
+    For how many more seconds forges and installations must not be called; the others are absent.
 
-    ``to_be_probed``: forges whose breaker is open, but one worker may try.
+    ``to_be_probed``: forges whose breaker is open but that one worker may try.
     """
 
     forges: Mapping[str, float] = field(default_factory=dict)
@@ -68,7 +68,7 @@ _PAUSED_FOR = """
 
 def load(connection: Connection, endpoints: Mapping[str, str]) -> Pauses:
     """
-    What is not to be asked now.
+    The present pauses.
 
     Args:
         endpoints: The name of each forge's breaker, by forge.
@@ -85,7 +85,7 @@ def load(connection: Connection, endpoints: Mapping[str, str]) -> Pauses:
 
 def pause(connection: Connection, forge: str, installation: int | None, *, wait: timedelta | None) -> float:
     """
-    Ask the installation nothing for so long; for how many seconds.
+    Make no calls for an installation during this time. Returns for how many seconds.
 
     Args:
         installation: None: the whole forge.
@@ -98,7 +98,7 @@ def pause(connection: Connection, forge: str, installation: int | None, *, wait:
 
 
 def resume(connection: Connection, forge: str, installations: Sequence[int] = ()) -> None:
-    """The forge has answered since its last pause, and these installations have."""
+    """Store that the forge and these installations have answered since their last pauses."""
     connection.exec_driver_sql(_RESUME_FORGE, {"forge": forge})
     if installations:
         values = {"forge": forge, "installations": list(installations)}
@@ -106,7 +106,7 @@ def resume(connection: Connection, forge: str, installations: Sequence[int] = ()
 
 
 def paused_for(connection: Connection, forge: str, installation: int | None = None) -> timedelta | None:
-    """How long the forge or the installation is still to be asked nothing; None: both may be."""
+    """How much longer the forge or the installation must not be called; None: both may be."""
     values = {"forge": forge, "installation": installation}
     seconds = connection.exec_driver_sql(_PAUSED_FOR, values).scalar()
     return None if seconds is None else timedelta(seconds=seconds)

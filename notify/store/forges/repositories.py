@@ -1,4 +1,4 @@
-"""The mirror of forges and their repositories: what is to be swept, when, and what was wrong the last time."""
+"""The mirror's forges and repositories: when each is swept next, and what went wrong the last time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from notify.domain.stages import RECONCILE
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownRepository:
     """
-    A repository to be swept; ``now`` is the database's clock when it was loaded.
+    A repository to sweep; ``now`` is the database's clock when it was loaded.
 
-    ``first_swept_at`` None: no sweep has ended well, and nothing that was before is ever told.
+    ``first_swept_at`` None: no sweep has been complete yet. Events from before the first one are never made.
     """
 
     id: int
@@ -40,7 +40,7 @@ class KnownRepository:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepositoryView:
-    """A repository for people; ``age_seconds`` since the last complete sweep began, None: there was none."""
+    """A repository as people see it. ``age_seconds`` since the last complete sweep began; None: there was none."""
 
     forge: str
     full_name: str
@@ -55,7 +55,7 @@ class RepositoryView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForgeState:
-    """How a forge bears being asked; all None: it has not been, or never minded."""
+    """When a forge was last listed, its fault, and its pause; each None if there is none."""
 
     name: str
     listed_at: datetime | None = None
@@ -63,7 +63,7 @@ class ForgeState:
     paused_until: datetime | None = None
 
 
-# A repository that was not known is due for its first sweep at once.
+# A new repository is due for its first sweep at once.
 _PUT = f"""
     WITH given AS MATERIALIZED (
         SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb) AS given(
@@ -109,7 +109,7 @@ _DUE = f"""
         SELECT id FROM notify.forge_repositories WHERE forge = %(forge)s
             AND (%(forge_id)s::bigint IS NULL OR forge_id = %(forge_id)s)
     )"""
-# The item of a repository is never done: three workers that are killed in three years are no poison.
+# A repository's work item is never done, so its lapses must not add up over years.
 _CLEAR_FAILURES = f"""
     UPDATE notify.work_items SET lane = {Lane.BULK:d}, lapses = 0, failures = 0, reason = NULL
     WHERE stage = '{RECONCILE}' AND id = %(id)s AND lapses + failures > 0"""
@@ -144,8 +144,8 @@ _VIEW = """
 _NAMES = """
     SELECT name FROM notify.forges UNION SELECT forge FROM notify.forge_repositories
     UNION SELECT forge FROM notify.forge_entries ORDER BY 1"""
-# Rows of repositories stay for what refers to them: what our app did for whom is known nowhere else. They are locked
-# first and the work items last, as in whatever writes a change.
+# Rows of repositories stay, because forge_actions refers to them and cannot be read again. They are locked first and
+# the work items last, as in every transaction that writes a change.
 _FORGET = """
     UPDATE notify.forge_repositories SET first_swept_at = NULL, swept_at = NULL, etag = NULL, branches_read_at = NULL,
         fault = NULL, fault_at = NULL
@@ -158,7 +158,7 @@ _FORGET_MIRRORED = tuple(
     for table in ("forge_changes", "forge_branches")
 )
 _FORGET_ENTRIES = "DELETE FROM notify.forge_entries WHERE forge = %(forge)s"
-# A sweep that is running loses its lease: it has read for a mirror that is no more.
+# A sweep that is running loses its lease, because the mirror that it read for is deleted.
 _SWEEP_ANEW = f"""
     INSERT INTO notify.work_items AS item (stage, id, lane)
     SELECT '{RECONCILE}', id, {Lane.BULK:d} FROM notify.forge_repositories WHERE forge = %(forge)s AND NOT gone
@@ -167,7 +167,7 @@ _SWEEP_ANEW = f"""
 
 
 def put(connection: Connection, forge: str, repositories: Sequence[Repository]) -> dict[int, int]:
-    """Note these repositories under their present names; the rows by the forge's numbers."""
+    """Store repositories under their present names. Returns the row ids by the forge's numbers."""
     rows = [
         {
             "forge_id": one.id,
@@ -180,12 +180,12 @@ def put(connection: Connection, forge: str, repositories: Sequence[Repository]) 
 
 
 def mark_gone(connection: Connection, forge: str, *, seen: Sequence[int]) -> None:
-    """A complete listing had only these: the others are gone."""
+    """Mark all but these repositories as gone, after a complete listing."""
     connection.exec_driver_sql(_GONE, {"forge": forge, "seen": list(seen)})
 
 
 def load(connection: Connection, ids: Sequence[int]) -> dict[int, KnownRepository]:
-    """By row."""
+    """Repositories by row id."""
     return {
         row["id"]: KnownRepository(**row) for row in connection.exec_driver_sql(_LOAD, {"ids": list(ids)}).mappings()
     }
@@ -197,13 +197,13 @@ def named_before(connection: Connection, id_: int, forges: Sequence[str]) -> str
 
 
 def swept(connection: Connection, repository: KnownRepository, *, etag: str | None) -> None:
-    """A sweep has read everything; it began when the repository was loaded."""
+    """Store that a sweep, begun when the repository was loaded, was complete."""
     values = {"id": repository.id, "began": repository.now, "etag": etag, "pushed_at": repository.pushed_at}
     connection.exec_driver_sql(_SWEPT, values)
 
 
 def failed(connection: Connection, id_: int, fault: str) -> None:
-    """A sweep has not read everything, and why."""
+    """Store why a sweep was not complete."""
     connection.exec_driver_sql(_FAILED, {"id": id_, "fault": fault})
 
 
@@ -213,32 +213,32 @@ def clear_failures(connection: Connection, id_: int) -> None:
 
 
 def make_due(connection: Connection, forge: str, *, forge_id: int | None = None) -> int:
-    """Sweep this repository now, or all of the forge's; how many."""
+    """Make this repository, or all of the forge, due for a sweep now. Returns how many."""
     return connection.exec_driver_sql(_DUE, {"forge": forge, "forge_id": forge_id}).rowcount
 
 
 def take_listing(connection: Connection, forge: str, *, every: timedelta) -> bool:
-    """The right to list the forge's repositories now, for one process; False: it is not time, or it is paused."""
+    """Reserve the listing of a forge's repositories for this process; False: it is not due, or the forge is paused."""
     return connection.exec_driver_sql(_TAKE_LISTING, {"name": forge, "every": every}).first() is not None
 
 
 def list_now(connection: Connection, forge: str) -> None:
-    """List the forge's repositories at the next opportunity."""
+    """Make the listing of a forge's repositories due now."""
     connection.exec_driver_sql(_LIST_NOW, {"name": forge})
 
 
 def is_listing_due(connection: Connection, forges: Sequence[str]) -> bool:
-    """Whether one of these forges is to be listed."""
+    """Whether the listing of any of these forges is due."""
     return connection.exec_driver_sql(_LISTING_DUE, {"names": list(forges)}).first() is not None
 
 
 def listed(connection: Connection, forge: str, *, fault: str | None) -> None:
-    """The listing was complete, or why not."""
+    """Store that a listing was complete, or why not."""
     connection.exec_driver_sql(_LISTED, {"name": forge, "fault": fault})
 
 
 def states(connection: Connection) -> list[ForgeState]:
-    """Every forge that was ever listed or paused."""
+    """All forges that were ever listed or paused."""
     return [ForgeState(**row) for row in connection.exec_driver_sql(_STATES).mappings()]
 
 
@@ -257,15 +257,15 @@ def sync_ages(connection: Connection) -> dict[str, float]:
 
 
 def names(connection: Connection) -> list[str]:
-    """Forges of which anything is mirrored or noted, configured today or not."""
+    """All forges with anything stored, whether configured today or not."""
     return list(connection.exec_driver_sql(_NAMES).scalars())
 
 
 def forget(connection: Connection, forge: str) -> int:
     """
-    Delete the mirror of a forge, to be rebuilt by sweeps, which are due; how many repositories it had.
+    Delete the mirror of a forge and make the sweeps due that rebuild it. Returns how many repositories it had.
 
-    Repositories become as if they had never been swept. What our app did there stays.
+    Repositories become as if they had never been swept. Actions of our app stay.
     """
     asked = {"forge": forge}
     found = connection.exec_driver_sql(_FORGET, asked).rowcount
