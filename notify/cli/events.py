@@ -19,7 +19,7 @@ NEWEST = 3
 PAGE = 1_000
 COLUMNS: Columns = {
     "key": "key",
-    "CL": "topic",
+    "topic": "topic",
     "status": lambda event: f"{event.status}: {event.reason}" if event.reason else event.status,
     "when": lambda event: when(event.due_at, event.finished_at),
 }
@@ -31,7 +31,7 @@ Status = Annotated[
     EventStatus | None, Option(metavar="STATUS", help=f"Only events with this status: {', '.join(EventStatus)}.")
 ]
 Reason = Annotated[str | None, Option(help="Only events whose fan-out failed for this reason, such as unknown_topic.")]
-Link = Annotated[str | None, Option(help="Only events about this change list.")]
+Link = Annotated[str | None, Option(help="Only events about this change list, or another topic such as forge:NAME.")]
 
 
 class NoSuchEvent(NotifyError):

@@ -38,7 +38,7 @@ COLUMNS: Columns = {
     "status": "status",
     "why": _why,
     "person": "username",
-    "CL": "topic",
+    "topic": "topic",
     "event": _event,
     "when": lambda job: when(job.due_at, job.finished_at),
 }

@@ -158,7 +158,7 @@ def test_workers_that_were_away_tell_nothing_before_they_have_tried(
 
 
 def test_one_repository_that_fails_is_told_of_and_a_short_fault_is_not(
-    sources: ForgeHarness, forge: EmbeddedForge
+    sources: ForgeHarness, forge: EmbeddedForge, relay: ScriptedRelay
 ) -> None:
     forge.state.add_repository("acme/whole")
     sources.sweep()
@@ -172,6 +172,10 @@ def test_one_repository_that_fails_is_told_of_and_a_short_fault_is_not(
     assert sources.deliver() == TOLD
     ((payload,),) = sources.rows("SELECT payload->'source' FROM notify.events")
     assert (payload["repositories"], payload["of"], payload["listing"]) == (1, 2, False)
+    assert {text_of(parsed(one.content)).split(":")[0] for one in relay.emails} == {
+        "Forge github cannot be read completely",
+        "Forge github kann nicht vollständig gelesen werden",
+    }
 
 
 def test_the_email_says_what_is_wrong_in_the_readers_language_and_has_a_thread_of_its_own(
