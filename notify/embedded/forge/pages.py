@@ -13,6 +13,7 @@ from notify.channels.email.writing import comments
 from notify.embedded.forge.hooks import Hooks
 from notify.embedded.forge.records import Repository
 from notify.embedded.forge.rest import Rest
+from notify.embedded.forge.state import ForgeState
 from notify.embedded.forge.statuses import CheckRun, StatusLedger
 from notify.embedded.local_pages import guard, page
 
@@ -41,10 +42,67 @@ class ShownStatus:
     run: CheckRun | None = None
 
 
-def create_app(rest: Rest, hooks: Hooks, statuses: StatusLedger) -> FastAPI:
+class Pages:
+    """
+    What people see of one forge.
+
+    Args:
+        hooks: Whose deliveries are listed.
+    """
+
+    def __init__(self, state: ForgeState, hooks: Hooks) -> None:
+        self._state, self._statuses, self._hooks = state, state.statuses, hooks
+
+    def front(self) -> Response:
+        with self._state.lock:
+            pulls = list(self._state.pulls())[:SHOWN]
+            return page(
+                "forge.html",
+                repositories=sorted(self._state.repositories.values(), key=lambda one: one.full_name),
+                pulls=[(one, pull, _summary(shown(self._statuses, one, pull.head_sha))) for one, pull in pulls],
+                deliveries=list(reversed(self._hooks.deliveries))[:SHOWN],
+                tone=tone,
+            )
+
+    def pull(self, full_name: str, number: int) -> Response:
+        with self._state.lock:
+            repository = self._state.repositories.get(full_name.lower())
+            pull = repository.pulls.get(number) if repository else None
+            if repository is None or pull is None:
+                return _missing("There is no such pull request.")
+            return page(
+                "forge_pull.html",
+                repository=repository,
+                pull=pull,
+                shown=shown(self._statuses, repository, pull.head_sha),
+                earlier=[one for one in pull.commits if one != pull.head_sha][::-1][:SHOWN],
+                tone=tone,
+            )
+
+    def commit(self, full_name: str, sha: str) -> Response:
+        with self._state.lock:
+            repository = self._state.repositories.get(full_name.lower())
+            if repository is None or sha not in repository.commits:
+                return _missing("There is no such commit.")
+            calls = self._statuses.of(repository.id, sha)
+            return page(
+                "forge_commit.html",
+                repository=repository,
+                sha=sha,
+                shown=shown(self._statuses, repository, sha),
+                pulls=[one for one in repository.pulls.values() if one.has(sha)],
+                branches=[branch for branch, head in repository.branches.items() if head == sha],
+                calls=calls[::-1][:SHOWN],
+                called=len(calls),
+                markdown=_markdown,
+                tone=tone,
+            )
+
+
+def create_app(rest: Rest, hooks: Hooks) -> FastAPI:
     """The forge's API, and the pages that show what it keeps."""
     app = FastAPI(title="notify forge", docs_url=None, redoc_url=None, openapi_url=None)
-    state = rest.state
+    pages = Pages(rest.state, hooks)
 
     @app.middleware("http")
     async def guarded(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -53,51 +111,20 @@ def create_app(rest: Rest, hooks: Hooks, statuses: StatusLedger) -> FastAPI:
         return response
 
     @app.get("/")
-    async def show() -> Response:
-        with state.lock:
-            pulls = list(state.pulls())[:SHOWN]
-            return page(
-                "forge.html",
-                repositories=sorted(state.repositories.values(), key=lambda one: one.full_name),
-                pulls=[(one, pull, _summary(shown(statuses, one, pull.head_sha))) for one, pull in pulls],
-                deliveries=list(reversed(hooks.deliveries))[:SHOWN],
-                tone=tone,
-            )
+    async def front() -> Response:
+        return pages.front()
 
     @app.get("/livez")
     async def live() -> Response:
         return Response(status_code=HTTPStatus.NO_CONTENT)
 
     @app.get("/{owner}/{name}/pull/{number}")
-    async def show_pull(owner: str, name: str, number: int) -> Response:
-        with state.lock:
-            found = state.repositories.get(f"{owner}/{name}".lower())
-            pull = found.pulls.get(number) if found else None
-            if found is None or pull is None:
-                return _missing("There is no such pull request.")
-            shown_now = shown(statuses, found, pull.head_sha)
-            earlier = [one for one in pull.commits if one != pull.head_sha][::-1][:SHOWN]
-            return page("forge_pull.html", repository=found, pull=pull, shown=shown_now, earlier=earlier, tone=tone)
+    async def pull(owner: str, name: str, number: int) -> Response:
+        return pages.pull(f"{owner}/{name}", number)
 
     @app.get("/{owner}/{name}/commit/{sha}")
-    async def show_commit(owner: str, name: str, sha: str) -> Response:
-        with state.lock:
-            found = state.repositories.get(f"{owner}/{name}".lower())
-            if found is None or sha not in found.commits:
-                return _missing("There is no such commit.")
-            calls = statuses.of(found.id, sha)
-            return page(
-                "forge_commit.html",
-                repository=found,
-                sha=sha,
-                shown=shown(statuses, found, sha),
-                pulls=[one for one in found.pulls.values() if one.has(sha)],
-                branches=[branch for branch, head in found.branches.items() if head == sha],
-                calls=calls[::-1][:SHOWN],
-                called=len(calls),
-                markdown=_markdown,
-                tone=tone,
-            )
+    async def commit(owner: str, name: str, sha: str) -> Response:
+        return pages.commit(f"{owner}/{name}", sha)
 
     app.include_router(rest.router())
     return app

@@ -91,16 +91,7 @@ def forging(
             file.changed()
 
         state.tell, state.changed = tell, file.changed
-        server = uvicorn.Server(
-            uvicorn.Config(
-                create_app(rest, hooks, state.statuses),
-                log_level="warning",
-                lifespan="off",
-                timeout_graceful_shutdown=1,
-                date_header=False,  # an answer that misbehaves may state another
-            )
-        )
-        rest.hang_up = partial(_hang_up, server)
+        server = _server(rest, hooks)
         thread = Thread(target=lambda: asyncio.run(server.serve(sockets=[web])), name="forge")
         file.start()
         hooks.start()
@@ -137,6 +128,20 @@ private_key = "file:{key_file.resolve()}"
     )
     public = load_pem_private_key(key_file.read_bytes(), password=None).public_key()
     return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def _server(rest: Rest, hooks: Hooks) -> uvicorn.Server:
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(rest, hooks),
+            log_level="warning",
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+            date_header=False,  # an answer that misbehaves may state another
+        )
+    )
+    rest.hang_up = partial(_hang_up, server)
+    return server
 
 
 def _hang_up(server: uvicorn.Server, connection: Connection) -> None:
