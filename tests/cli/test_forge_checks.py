@@ -15,6 +15,7 @@ from notify.store.database import Database
 from notify.store.forges import deliveries, identities
 from notify.store.forges.deliveries import NewDelivery
 from tests.cli.conftest import Notify
+from tests.forges.server import ForgeServer
 from tests.support.forge import REPOSITORY, ForgeHarness, forge_harness
 
 FAILS = "UPDATE notify.forge_repositories SET fault = 'forbidden', fault_at = now()"
@@ -54,6 +55,25 @@ def test_a_forge_that_does_not_answer_is_named(notify: Notify, tmp_path: Path, s
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NOTIFY_FORGES_FILE", str(closed))
         assert not found(notify, "forge github")["ok"]
+
+
+def test_what_an_app_may_not_write_is_a_note(notify: Notify, tmp_path: Path, sources: ForgeHarness) -> None:
+    assert "write" not in found(notify, "forge github permissions")["found"]
+    assert sources.settings.forges_file is not None
+    given = sources.settings.forges_file.read_text(encoding="utf-8")
+    file = tmp_path / "reads.toml"
+    with ForgeServer() as other, pytest.MonkeyPatch.context() as patch:
+        may_read = {"contents": "read", "metadata": "read", "pull_requests": "read", "statuses": "read"}
+        other.says("/app", {"id": 1, "slug": "notify", "permissions": may_read})
+        there = given.replace(f"{sources.forge.url}/api/v3", other.url)
+        file.write_text(f'{there}error_label = "status unknown"\n', encoding="utf-8")
+        patch.setenv("NOTIFY_FORGES_FILE", str(file))
+
+        one = found(notify, "forge github permissions")
+
+    assert one["ok"]
+    for lacking in ("members: read", "statuses: write", "checks: write", "pull_requests: write"):
+        assert lacking in one["found"]
 
 
 def test_of_an_invalid_file_every_fault_is_named(

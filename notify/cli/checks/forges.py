@@ -22,7 +22,8 @@ from notify.work.forges import Forge
 NAMED = 3
 MOST_SKEW = timedelta(seconds=60)
 NEEDED: Mapping[str, str] = MappingProxyType({"contents": "read", "metadata": "read", "pull_requests": "read"})
-ENOUGH = ("read", "write", "admin")
+TO_WRITE = ("write", "admin")
+ENOUGH = ("read", *TO_WRITE)
 OFFLINE = "Webhooks are taken, but what they leave out is not known, and lost ones are not caught up with."
 
 
@@ -66,10 +67,22 @@ def _forge(forge: Forge) -> Iterator[Finding]:
         return
     lacks = [f"{name}: {level}" for name, level in NEEDED.items() if permissions.get(name) not in ENOUGH]
     words = f"the app lacks {', '.join(lacks)}" if lacks else "the app may read what it needs"
-    if permissions.get("members") not in ENOUGH:
-        words += "; without members: read, nobody hears of reviews asked of a team"
+    words = "; ".join([words, *_limits(forge, permissions)])
     fix = "grant them on the app's page, and accept them where it is installed"
     yield Finding(f"{about} permissions", not lacks, words, OFFLINE, fix)
+
+
+def _limits(forge: Forge, permissions: Mapping[str, str]) -> Iterator[str]:
+    """What the app cannot do, which not every deployment wants."""
+    if permissions.get("members") not in ENOUGH:
+        yield "without members: read, nobody hears of reviews asked of a team"
+    if permissions.get("statuses") not in TO_WRITE:
+        yield "without statuses: write, no commit status is shown"
+    if permissions.get("checks") not in TO_WRITE:
+        yield "without checks: write, no check run is shown"
+    labels = forge.settings.error_label is not None
+    if labels and not {permissions.get("pull_requests"), permissions.get("issues")} & set(TO_WRITE):
+        yield "without pull_requests: write, no pull request gets the error_label"
 
 
 def _clocks(deployment: Deployment, forge: Forge) -> Iterator[Finding]:
