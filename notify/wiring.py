@@ -459,7 +459,7 @@ class StageKind:
 STAGES = (
     StageKind(FAN_OUT, "events wait to be fanned out", fan_out),
     StageKind(DELIVER, "emails wait to be sent", engine),
-    StageKind(INBOX, "webhook deliveries wait to be worked off", inbox),
+    StageKind(INBOX, "webhook deliveries wait to be processed", inbox),
     StageKind(RECONCILE, "repositories wait to be read", reconciler),
     StageKind(STATUSES, "statuses wait to be shown", statuses),
 )

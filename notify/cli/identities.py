@@ -87,7 +87,7 @@ def remove(forge: Forge, login: Login) -> None:
     with connect() as deployment, deployment.database.begin() as connection:
         if not identities.remove(connection, forge, login):
             raise NoSuchIdentity(forge=forge, login=login)
-    console.print(f"{login} on {forge} is nobody's by name", markup=False)
+    console.print(f"{login} on {forge} is no longer mapped", markup=False)
 
 
 @app.command("import")
@@ -110,7 +110,7 @@ def unmapped(*, forge: OfForge = None, as_json: AsJson = False) -> None:
     """List logins without a person, and how many events they missed."""
     with connect() as deployment, deployment.database.begin() as connection:
         found = identities.unmapped(connection, forge=forge)
-    print_records(found, UNMAPPED_COLUMNS, empty="every login is somebody's", as_json=as_json)
+    print_records(found, UNMAPPED_COLUMNS, empty="every login has a person", as_json=as_json)
 
 
 def _read(file: Path) -> list[Identity]:

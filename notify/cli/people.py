@@ -128,7 +128,7 @@ def erase(
 
     Pending emails to the person are cancelled. Rows of emails, events, webhook deliveries and pull requests stay,
     without the person, so that counts stay true. Exit code 1 means that something is left, because it is still needed:
-    emails about what the person wrote, or webhook deliveries that are not worked off; run it again later.
+    emails about what the person wrote, or webhook deliveries that are still pending; run it again later.
 
     What others wrote about them, and what a forge itself keeps, is not erased.
     """

@@ -48,7 +48,7 @@ class Pruned:
 class Pruning:
     """
     One run: deletes emails, events without emails, webhook deliveries, statuses, the payload of other events, and
-    counts, also those of logins that are nobody's.
+    counts, also those of logins without a person.
 
     Use each object once.
 

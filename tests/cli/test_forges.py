@@ -161,4 +161,4 @@ def test_logins_that_are_nobodys_are_listed_until_they_are_somebodys(notify: Not
 
     notify("identities", "add", "github", "stranger", "ann")
 
-    assert notify("identities", "unmapped").output.strip() == "every login is somebody's"
+    assert notify("identities", "unmapped").output.strip() == "every login has a person"

@@ -134,7 +134,7 @@ def notification(connection: Connection, **columns: Any) -> int:
 
 
 def delivery(connection: Connection, **columns: Any) -> int:
-    """Insert a webhook delivery that waits to be worked off, and its work item with these columns; its id."""
+    """Insert a pending webhook delivery and its work item with these columns. Returns its id."""
     number = next(_numbers)
     came = {"delivery_id": f"delivery-{number}", "event": "ping", "body": b"{}", "content_type": "application/json"}
     return item(connection, INBOX, _insert(connection, webhook_deliveries, {"forge": "github", **came}), **columns)

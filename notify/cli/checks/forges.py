@@ -1,4 +1,4 @@
-"""Forges: whether the file is valid, each forge answers, and its repositories and webhooks are worked off."""
+"""Forges: whether the file is valid, each forge answers, and its repositories and webhooks are processed."""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -154,5 +154,5 @@ def _logins(deployment: Deployment) -> Iterator[Finding]:
     with deployment.database.begin() as connection:
         nobodys = identities.unmapped(connection)
     named = ", ".join(f"{one.login} missed {one.missed}" for one in nobodys[:NAMED])
-    found = f"{len(nobodys)} are nobody's (notify identities unmapped): {named}" if nobodys else "each is somebody's"
+    found = f"{len(nobodys)} have no person (notify identities unmapped): {named}" if nobodys else "each has a person"
     yield Finding("logins", True, found, "", "")

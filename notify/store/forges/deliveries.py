@@ -37,7 +37,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """A delivery to be worked off; ``now`` is the database's clock when it was loaded."""
+    """A delivery to process; ``now`` is the database's clock when it was loaded."""
 
     forge: str
     event: str
@@ -181,7 +181,7 @@ def _stored(connection: Connection, given: Sequence[NewDelivery]) -> dict[tuple[
 
 
 def load(connection: Connection, id_: int) -> Delivery | None:
-    """What there is to be worked off; None: it was deleted."""
+    """A delivery to process; None: it was deleted."""
     row = connection.exec_driver_sql(_LOAD, {"id": id_}).mappings().first()
     return None if row is None else Delivery(**{**row, "body": bytes(row["body"])})
 

@@ -170,7 +170,7 @@ def prune_stats(connection: Connection, kept: RetentionPeriods) -> int:
 
 
 def prune_logins(connection: Connection, kept: RetentionPeriods) -> int:
-    """Delete logins that are nobody's and have missed nothing for long; returns how many."""
+    """Delete logins without a person that have missed nothing for long; returns how many."""
     return connection.exec_driver_sql(_PRUNE_LOGINS, {"kept": kept.dead}).rowcount
 
 
