@@ -34,7 +34,7 @@ def connected(settings: ForgeSettings, *, clock: Callable[[], float] = monotonic
     The reader and writer. They connect at the first call, after any fork. Closing the reader closes both.
 
     Args:
-        clock: Monotonic seconds, for the age of tokens.
+        clock: Monotonic seconds, for the age of tokens and for how long annotations take.
 
     Raises:
         InvalidSettings: The app's private key is not a usable key.
@@ -54,7 +54,7 @@ def connected(settings: ForgeSettings, *, clock: Callable[[], float] = monotonic
         client = ForgeClient(connection, FixedToken(settings.token.value if settings.token else ""))
     match settings.kind:
         case ForgeKind.GITHUB:
-            return Connected(GitHubReader(settings, client), GitHubStatusWriter(settings, client))
+            return Connected(GitHubReader(settings, client), GitHubStatusWriter(settings, client, clock=clock))
         case ForgeKind.GITEA:
             return Connected(GiteaReader(settings, client), GiteaStatusWriter(settings, client))
         case _:

@@ -5,12 +5,13 @@ Source: GitHub's REST API, "Commit statuses", "Check runs" and "Labels".
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any, Self
 
-from notify.domain.forge_answers import ForgeFault
+from notify.domain.forge_answers import ForgeFault, Unavailable
 from notify.domain.forge_settings import ForgeSettings
 from notify.domain.statuses import (
     ANNOTATIONS_A_CALL,
@@ -33,6 +34,8 @@ from notify.forges.pages import Pages
 
 # In bytes, unlike all other limits.
 LARGEST_MESSAGE = 65_536
+# With one more call, less than a lease.
+ANNOTATING_SECONDS = 20.0
 Json = dict[str, Any]
 
 
@@ -74,10 +77,15 @@ class StatedAnnotation:
 
 
 class GitHubStatusWriter:
-    """A ``StatusWriter``. Only apps may write check runs; with a token, the nearest commit status is shown."""
+    """
+    A ``StatusWriter``. Only apps may write check runs; with a token, the nearest commit status is shown.
 
-    def __init__(self, settings: ForgeSettings, client: ForgeClient) -> None:
-        self._client, self._app_id = client, settings.app_id
+    Args:
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, settings: ForgeSettings, client: ForgeClient, *, clock: Callable[[], float] = monotonic) -> None:
+        self._client, self._app_id, self._clock = client, settings.app_id, clock
         self._pages = Pages(client, settings.kind)
 
     def installation(self, full_name: str) -> int | None:
@@ -138,8 +146,7 @@ class GitHubStatusWriter:
         named = {"name": status.context, "head_sha": status.sha, "external_id": wanted.external_id}
         reply = self._sent("POST", status, "/check-runs", named | _stated(wanted) | first)
         number = self._pages.read(reply, lambda made: made.number("id"))
-        for output in rest:
-            self._sent("PATCH", status, f"/check-runs/{number}", output)
+        self._annotate(status, number, rest)
         return self._applied(status, number, reply)
 
     def _changed(self, wanted: WantedStatus, number: int) -> Reply | None:
@@ -148,13 +155,24 @@ class GitHubStatusWriter:
         try:
             first, *rest = _outputs(status, self._missing(status, number))
             reply = self._sent("PATCH", status, f"/check-runs/{number}", _stated(wanted) | first)
-            for output in rest:
-                self._sent("PATCH", status, f"/check-runs/{number}", output)
+            self._annotate(status, number, rest)
         except ForgeFault as fault:
             if is_gone(fault):
                 return None
             raise
         return reply
+
+    def _annotate(self, status: Status, number: int, outputs: Sequence[Json]) -> None:
+        """
+        Raises:
+            ForgeFault: It takes too long; what was added stays, and the next attempt adds the rest.
+        """
+        began = self._clock()
+        for output in outputs:
+            if self._clock() - began > ANNOTATING_SECONDS:
+                late = Unavailable(reason="timeout", words="not every annotation was added")
+                raise self._client.connection.fault("PATCH", f"/check-runs/{number}", None, late)
+            self._sent("PATCH", status, f"/check-runs/{number}", output)
 
     def _missing(self, status: Status, number: int) -> Sequence[StatedAnnotation]:
         """Annotations that the check run lacks. GitHub only ever adds annotations."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import SHUT_RDWR
 from threading import Event, Lock, Thread
+from time import monotonic
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
@@ -94,18 +95,22 @@ class ForgeServer:
         self.opened.append(made := reader(settings(kind, api_url=self.url, **more)))
         return made
 
-    def writer(self, kind: ForgeKind = ForgeKind.GITHUB, /, **more: Any) -> StatusWriter:
+    def writer(
+        self, kind: ForgeKind = ForgeKind.GITHUB, /, *, clock: Callable[[], float] = monotonic, **more: Any
+    ) -> StatusWriter:
         """A writer on it, closed at the end."""
-        made = connected(settings(kind, api_url=self.url, **more))
+        made = connected(settings(kind, api_url=self.url, **more), clock=clock)
         self.opened.append(made.reader)
         return made.writer
 
-    def app_writer(self, full_name: str, *, app_id: int = 12345) -> StatusWriter:
+    def app_writer(
+        self, full_name: str, *, app_id: int = 12345, clock: Callable[[], float] = monotonic
+    ) -> StatusWriter:
         """A writer of an app that is installed on the repository."""
         self.says(f"/repos/{full_name}/installation", {"id": 7})
         token = {"token": "ghs_7", "expires_at": "2100-01-01T00:00:00Z"}
         self.says("/app/installations/7/access_tokens", Answer(token, 201))
-        return self.writer(token=None, app_id=app_id, private_key=app_key())
+        return self.writer(token=None, app_id=app_id, private_key=app_key(), clock=clock)
 
     def says(self, path: str, *answers: Any) -> None:
         """Answers in their turn, the last one for ever; what is no ``Answer`` is JSON with status 200."""

@@ -1,7 +1,7 @@
 """An app's tokens: made as GitHub wants them, looked up once, exchanged once, kept until shortly before their end."""
 
 import asyncio
-from contextlib import suppress
+from contextlib import closing, suppress
 from copy import copy
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -29,6 +29,7 @@ from notify.domain.forge_settings import Secret
 from notify.forges.answers import Credential
 from notify.forges.app_auth import AppCredentials
 from notify.forges.client import APP, ForgeClient, Scope
+from notify.forges.connect import connected
 from tests.forges.server import Answer, Asked, ForgeServer
 from tests.forges.shapes import settings
 from tests.support.wait import until
@@ -266,6 +267,17 @@ def test_which_installation_a_repository_has_is_told_without_an_exchange(forge: 
     assert [credentials.installation(one) for one in (HERE, HERE, Scope(installation=9), APP)] == [7, 7, 9, None]
     assert credentials_of(forge, clock, installation_id=5).installation(HERE) == 5
     assert forge.counts == {"GET /repos/acme/app/installation": 1}
+
+
+def test_what_reads_and_what_writes_share_one_token(forge: ForgeServer) -> None:
+    forge.says("/repos/acme/app", {"id": 700, "full_name": "acme/app"})
+    forge.says(f"/repos/acme/app/commits/{'a' * 40}/pulls", [])
+    made = connected(settings(api_url=forge.url, token=None, app_id=APP_ID, private_key=Secret("env:PEM", pem())))
+    with closing(made.reader) as reader:
+        reader.repository("acme/app")
+        made.writer.add_label("acme/app", "a" * 40, "status unknown")
+    assert [one.token for one in forge.asked if "installation" not in one.path] == ["ghs_0", "ghs_0"]
+    assert forge.count(EXCHANGE) == 1
 
 
 NO_KEYS = {

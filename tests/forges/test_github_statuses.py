@@ -19,7 +19,6 @@ from notify.domain.statuses import (
     StatusState,
     WantedStatus,
 )
-from notify.forges.github import GitHubReader
 from tests.forges.server import Answer, Asked, ForgeServer
 
 SHA = "a" * 40
@@ -209,6 +208,22 @@ def test_annotations_are_sent_in_fifties_and_none_twice(forge: ForgeServer, app:
     }
 
 
+def test_annotations_that_take_too_long_are_left_to_the_next_attempt_and_none_comes_twice(
+    forge: ForgeServer, checks: Checks
+) -> None:
+    calls_last = 8.0
+    app = forge.app_writer("acme/monorepo", app_id=OURS, clock=lambda: calls_last * len(forge.asked))
+    many = output(*(annotation(number) for number in range(1, 501)))
+    with pytest.raises(ForgeFault) as raised:
+        app.apply(check(output=many))
+    assert isinstance(raised.value.meaning, Unavailable)
+    assert 50 < len(checks.annotations[100]) < 500
+    with pytest.raises(ForgeFault):
+        app.apply(check(output=many, look=True))
+    assert app.apply(check(output=many, look=True)).remote_id == 100
+    assert [one["start_line"] for one in checks.annotations[100]] == list(range(1, 501))
+
+
 def test_a_check_run_that_an_unheard_answer_made_is_found_and_no_other_is_created(
     forge: ForgeServer, app: StatusWriter, checks: Checks
 ) -> None:
@@ -319,19 +334,3 @@ def test_the_installation_of_a_repository_is_told_without_writing(forge: ForgeSe
     assert [app.installation("acme/monorepo") for _ in range(2)] == [7, 7]
     assert forge.counts == {f"GET {HOME}/installation": 1}
     assert forge.writer().installation("acme/monorepo") is None
-
-
-def test_what_reads_and_what_writes_share_one_token(forge: ForgeServer) -> None:
-    forge.says(HOME, {"id": 700, "full_name": "acme/monorepo"})
-    forge.says(STATUSES, Answer({"id": 1}, 201))
-    writer = forge.app_writer("acme/monorepo")
-    (reader,) = forge.opened
-    assert isinstance(reader, GitHubReader)
-    reader.repository("acme/monorepo")
-    writer.apply(wanted())
-    assert forge.counts == {
-        f"GET {HOME}/installation": 1,
-        "POST /app/installations/7/access_tokens": 1,
-        f"GET {HOME}": 1,
-        f"POST {STATUSES}": 1,
-    }
