@@ -16,7 +16,7 @@ from sqlalchemy import text
 from notify import wiring
 from notify.api.app import build_app, context_of
 from notify.domain.preferences import Person
-from notify.embedded.forge.server import EmbeddedForge, forging
+from notify.embedded.forge.server import EmbeddedForge
 from notify.embedded.ports import LOOPBACK, listen
 from notify.settings import Settings
 from notify.sources.reconciler import Reconciler
@@ -24,6 +24,7 @@ from notify.store.database import Database
 from notify.store.directory import directory
 from notify.work.stage import BatchStage
 from tests.support.doorbell import RecordingDoorbell
+from tests.support.forge_calls import running_forge
 from tests.support.harness import WorkerHarness
 from tests.support.wait import until
 
@@ -113,7 +114,7 @@ def forge_harness(
         port = listening.getsockname()[1]
         url = f"http://127.0.0.1:{port}/webhooks/github"
         clock = ForgeClock()
-        with forging(folder / "forge", webhook_url=url, now=clock) as forge:
+        with running_forge(folder / "forge", webhook_url=url, now=clock) as forge:
             forge.configuration.write_text(forge.configuration.read_text() + configuration)
             worker = WorkerHarness(database, relay_url, {"forges_file": forge.configuration, **(changes or {})})
             with database.begin() as connection:

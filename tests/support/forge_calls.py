@@ -1,12 +1,34 @@
-"""Calls to the embedded forge's API, as the app, as its installation and as a person."""
+"""An embedded forge with a key that one process makes once, and calls to its API as app, installation and person."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from functools import cache
 from pathlib import Path
 from time import time
 
 import httpx
 import jwt
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from notify.embedded.forge.server import APP_ID, KEY_FILE, EmbeddedForge
+from notify.embedded.forge.server import APP_ID, KEY_FILE, EmbeddedForge, forging
+
+
+@contextmanager
+def running_forge(
+    folder: Path, *, webhook_url: str | None = None, now: Callable[[], datetime] | None = None
+) -> Iterator[EmbeddedForge]:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / KEY_FILE).write_bytes(_key())
+    with forging(folder, webhook_url=webhook_url, now=now) as forge:
+        yield forge
+
+
+@cache
+def _key() -> bytes:
+    key = generate_private_key(public_exponent=65537, key_size=2048)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def client(forge: EmbeddedForge | str, token: str) -> httpx.Client:

@@ -6,8 +6,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from notify.embedded.forge.server import EmbeddedForge, forging
-from tests.support.forge_calls import client, installation_token
+from notify.embedded.forge.server import EmbeddedForge
+from tests.support.forge_calls import client, installation_token, running_forge
 
 REPOSITORY = "acme/app"
 
@@ -15,7 +15,7 @@ REPOSITORY = "acme/app"
 @pytest.fixture
 def pulled(tmp_path: Path) -> Iterator[EmbeddedForge]:
     """A forge with one pull request; its webhooks go nowhere."""
-    with forging(tmp_path, webhook_url=None) as running:
+    with running_forge(tmp_path) as running:
         running.state.add_repository(REPOSITORY)
         running.state.open_pull(REPOSITORY, by="alice", title="Cap the retry", head="cap")
         yield running

@@ -9,8 +9,8 @@ import pytest
 from fastapi.routing import APIRoute
 
 from notify.embedded.forge.rest import API, BY_ID
-from notify.embedded.forge.server import EmbeddedForge, forging
-from tests.support.forge_calls import app_token, client
+from notify.embedded.forge.server import EmbeddedForge
+from tests.support.forge_calls import app_token, client, running_forge
 from tests.support.github import faults
 
 REPOSITORY = "acme/app"
@@ -50,7 +50,7 @@ CALLS = (
 @pytest.fixture
 def forge(tmp_path: Path) -> Iterator[EmbeddedForge]:
     """A forge on which something of each kind is to be read."""
-    with forging(tmp_path, webhook_url=None) as running:
+    with running_forge(tmp_path) as running:
         state = running.state
         state.add_repository(REPOSITORY)
         state.teams["acme/core"] = ["dana"]

@@ -3,7 +3,6 @@
 from html.parser import HTMLParser
 
 import httpx
-import pytest
 
 from notify.embedded.forge.server import EmbeddedForge
 from tests.embedded.forge.conftest import REPOSITORY
@@ -49,20 +48,17 @@ def test_the_page_shows_pull_requests_and_what_was_said(pulled: EmbeddedForge) -
     assert httpx.get(f"{pulled.url}/{REPOSITORY}/pull/3").status_code == 404
 
 
-@pytest.mark.parametrize("state", ["error", "failure", "pending", "success"])
-def test_a_status_is_shown_by_word_and_colour_on_every_page(
-    pulled: EmbeddedForge, calls: httpx.Client, sha: str, state: str
-) -> None:
-    body = {"state": state, "context": "ci/<unit>", "description": "3 < 4", "target_url": "https://ci.example/7"}
-    calls.post(f"/statuses/{sha}", json=body).raise_for_status()
-    look = {"pending": "waiting", "success": "good"}.get(state, "bad")
-    summary = "failure" if state == "error" else state
-    assert Badges(page(pulled, "/")).found == [(look, summary)]
-    assert Badges(page(pulled, f"/{REPOSITORY}/pull/1")).found == [(look, state)]
-    on_commit = page(pulled, f"/{REPOSITORY}/commit/{sha}")
-    assert Badges(on_commit).found == [(look, state), (look, state)], "what is shown, and the call"
-    for words in ("ci/&lt;unit&gt;", "3 &lt; 4", 'href="https://ci.example/7"'):
-        assert words in on_commit
+def test_a_status_is_shown_by_word_and_colour_on_every_page(pulled: EmbeddedForge, calls: httpx.Client) -> None:
+    for state, look in (("error", "bad"), ("failure", "bad"), ("pending", "waiting"), ("success", "good")):
+        sha = pulled.state.push(REPOSITORY, "cap", by="alice")
+        body = {"state": state, "context": "ci/<unit>", "description": "3 < 4", "target_url": "https://ci.example/7"}
+        calls.post(f"/statuses/{sha}", json=body).raise_for_status()
+        assert Badges(page(pulled, "/")).found == [(look, "failure" if state == "error" else state)]
+        assert Badges(page(pulled, f"/{REPOSITORY}/pull/1")).found == [(look, state)]
+        on_commit = page(pulled, f"/{REPOSITORY}/commit/{sha}")
+        assert Badges(on_commit).found == [(look, state), (look, state)], "what is shown, and the call"
+        for words in ("ci/&lt;unit&gt;", "3 &lt; 4", 'href="https://ci.example/7"'):
+            assert words in on_commit
 
 
 def test_a_commits_page_shows_check_runs_with_their_words_and_all_calls(

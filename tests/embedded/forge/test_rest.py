@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import pytest
 
 from notify.embedded.forge.rest import Answer
-from notify.embedded.forge.server import SECRET_FILE, EmbeddedForge, forging
-from tests.support.forge_calls import app_token, client, installation_token
+from notify.embedded.forge.server import SECRET_FILE, EmbeddedForge
+from tests.support.forge_calls import app_token, client, installation_token, running_forge
 from tests.support.wait import until
 
 REPOSITORY = "acme/app"
@@ -49,7 +49,7 @@ def webhooks() -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
 
 @pytest.fixture
 def forge(tmp_path: Path, webhooks: tuple[str, Any]) -> Iterator[EmbeddedForge]:
-    with forging(tmp_path, webhook_url=webhooks[0]) as running:
+    with running_forge(tmp_path, webhook_url=webhooks[0]) as running:
         running.state.add_repository(REPOSITORY)
         yield running
 
