@@ -1,6 +1,7 @@
 """Check runs: creating and updating one, and reading those of a commit."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from http import HTTPStatus
 
 from fastapi import Response
@@ -40,31 +41,25 @@ class CheckRoutes:
         sha = call.fields.get("head_sha")
         if sha not in repository.commits:
             raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, f"No commit found for SHA: {sha}")
-        made = StatusCall(
-            id=self._state.next_id(),
-            at=at,
-            by=call.login,
-            kind=CallKind.CHECK_RUN_CREATED,
-            repository_id=repository.id,
-            sha=sha,
-            context=given["name"],
-            state=given.get("conclusion") or given["status"],
-            run_id=self._state.next_id(),
-            given=given,
-        )
-        self._state.statuses.add(made)
-        return as_json(self._shown(repository, made), status=HTTPStatus.CREATED)
+        run = CheckRun(self._state.next_id(), repository.id, sha, call.login, given["name"], given["status"], at)
+        self._tell(CallKind.CHECK_RUN_CREATED, call, run, given=given, at=at)
+        return as_json(self._shown(repository, run.id), status=HTTPStatus.CREATED)
 
     def _update(self, call: Call) -> Json:
         _as_installation(call)
         (repository, run), at = self._found(call), self._state.clock()
         given = check_bodies.updated(call.fields, now=text(at))
+        self._tell(CallKind.CHECK_RUN_UPDATED, call, run, given=given, at=at)
+        return self._shown(repository, run.id)
+
+    def _tell(self, kind: CallKind, call: Call, run: CheckRun, *, given: Json, at: datetime) -> None:
+        """Have the ledger make or change the check run."""
         made = StatusCall(
             id=self._state.next_id(),
             at=at,
             by=call.login,
-            kind=CallKind.CHECK_RUN_UPDATED,
-            repository_id=repository.id,
+            kind=kind,
+            repository_id=run.repository_id,
             sha=run.sha,
             context=given.get("name", run.name),
             state=given.get("conclusion") or given.get("status") or run.state,
@@ -72,7 +67,6 @@ class CheckRoutes:
             given=given,
         )
         self._state.statuses.add(made)
-        return self._shown(repository, made)
 
     def _run(self, call: Call) -> Json:
         return self._shapes.statuses.run(*self._found(call))
@@ -98,8 +92,8 @@ class CheckRoutes:
             raise Unknown
         return repository, run
 
-    def _shown(self, repository: Repository, made: StatusCall) -> Json:
-        run = self._state.statuses.run(made.run_id or 0)
+    def _shown(self, repository: Repository, id_: int) -> Json:
+        run = self._state.statuses.run(id_)
         assert run is not None, "the call has made it"  # noqa: S101 - for the type checker
         return self._shapes.statuses.run(repository, run)
 
