@@ -10,7 +10,7 @@ from types import MappingProxyType
 from notify.domain.forge import GHOST, Account, Branch, Change, Comment, Repository, Review, Verdict
 from notify.forges.common.fields import Fields
 from notify.forges.common.hunks import code_of, line_of
-from notify.forges.common.pulls import ReadAccount, comment_of, issue_of, pull_of, review_of
+from notify.forges.common.pulls import ReadAccount, comment_of, issue_of, pull_of, repository_of, review_of
 
 PROGRAMS = frozenset({"gitea-actions", "forgejo-actions"})
 # Gitea's default prefixes, for servers that do not state ``draft``.
@@ -33,14 +33,7 @@ def account(found: Fields | None, bots: frozenset[str]) -> Account | None:
 
 
 def repository(found: Fields) -> Repository:
-    return Repository(
-        id=found.number("id"),
-        full_name=found.line("full_name"),
-        url=found.url("html_url"),
-        default_branch=found.words("default_branch"),
-        archived=found.flag("archived"),
-        pushed_at=found.maybe_instant("updated_at"),
-    )
+    return repository_of(found, pushed="updated_at")
 
 
 def is_draft_title(title: str) -> bool:

@@ -142,6 +142,7 @@ class ForgeServer:
 def _handler(forge: ForgeServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # else each answer waits 40 ms for an acknowledgement of its headers
 
         def answer(self) -> None:
             parts = urlsplit(self.path)

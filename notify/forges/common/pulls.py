@@ -1,14 +1,29 @@
-"""Converts pull requests, comments and reviews, as far as both forges state them alike."""
+"""Converts repositories, pull requests, comments and reviews, as far as both forges state them alike."""
 
 from collections.abc import Callable
 from dataclasses import replace
 
-from notify.domain.forge import Account, BranchHead, Change, ChangeState, Comment, Review, Verdict
+from notify.domain.forge import Account, BranchHead, Change, ChangeState, Comment, Repository, Review, Verdict
 from notify.forges.common.fields import Fields
 from notify.forges.common.hunks import LARGEST_LINE
 
 # Converts the object of an account; None: the account was deleted.
 ReadAccount = Callable[[Fields | None], Account | None]
+
+
+def repository_of(found: Fields, *, pushed: str) -> Repository:
+    """
+    Args:
+        pushed: The key of the last push's instant.
+    """
+    return Repository(
+        id=found.number("id"),
+        full_name=found.line("full_name"),
+        url=found.url("html_url"),
+        default_branch=found.words("default_branch"),
+        archived=found.flag("archived"),
+        pushed_at=found.maybe_instant(pushed),
+    )
 
 
 def pull_of(found: Fields, account: ReadAccount, *, merged: bool, draft: bool, teams: tuple[str, str]) -> Change:
