@@ -113,8 +113,8 @@ class StatusWriter(Protocol):
         """
         Show what is wanted. Calling twice is safe: a check run is created once, then changed by its number.
 
-        With ``look`` a check run with this name and external id is looked for before one is created. A known
-        ``remote_id`` that the forge no longer has is a fault like any other.
+        With ``look``, or when the forge no longer has the ``remote_id``, a check run with this name and external id is
+        looked for before one is created.
         """
 
     def add_label(self, full_name: str, sha: str, label: str) -> None:
