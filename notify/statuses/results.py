@@ -97,7 +97,8 @@ class Recorder:
                 Recorded(answered=one, verdict=self.judged(one), paused=paused.get(_installation(one)))
                 for one in called
             ]
-            items.settle(connection, STATUSES, [_postponed(one, self._rng) for one in group if one not in called])
+            postponed = [_postponed(one, self._rng) for one in group if one.not_called is not None]
+            items.settle(connection, STATUSES, postponed)
             locked = applying.lock(connection, [one.answered.target.id for one in recorded])
             done = self._settle(connection, [one for one in recorded if one.answered.target.id in locked], locked)
             self._checkpoint(STATUSES_WRITTEN)

@@ -16,6 +16,7 @@ from notify.domain.forge_answers import (
 )
 from notify.domain.statuses import WantedStatus
 from notify.store.database import Database
+from notify.store.statuses import applying
 from tests.support.statements import statements
 from tests.support.statuses import SHA, MemoryForge, StatusHarness, check_run, refuses, status_stage, wanted
 
@@ -357,6 +358,19 @@ def test_what_is_published_while_a_target_is_buried_is_not_buried_with_it(
     statuses.make_due()
     statuses.drain()
     assert statuses.targets("status", "applied_version") == [("applied", 2)]
+
+
+def test_a_target_that_dies_of_a_bug_while_more_is_published_is_tried_again(
+    database: Database, statuses: StatusHarness
+) -> None:
+    (receipt,) = statuses.publish(wanted())
+    statuses.execute("UPDATE notify.work_items SET lane = 9, failures = 10, reason = 'internal_error'")
+    with database.begin() as application, database.begin() as worker:
+        application.exec_driver_sql("SELECT * FROM notify.commit_statuses FOR UPDATE")
+        assert applying.bury(worker, [receipt.id]) == {}
+    statuses.make_due()
+    statuses.drain()
+    assert statuses.targets("status") == [("applied",)]
 
 
 @pytest.mark.parametrize("size", [3, 90])

@@ -122,7 +122,9 @@ _BURY = f"""
         SELECT id FROM notify.commit_statuses WHERE id = ANY (%(ids)s::bigint[])
         ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
     ), again AS (
-        UPDATE notify.work_items AS item SET lane = {Lane.LAPSED:d}, due_at = now() + interval '1 second'
+        UPDATE notify.work_items AS item SET due_at = now() + interval '1 second',
+            lane = CASE WHEN item.lapses > 0 THEN {Lane.LAPSED:d} ELSE {Lane.NORMAL:d} END,
+            max_failures = greatest(item.max_failures, item.failures + 1)
         WHERE item.stage = '{STATUSES}' AND item.id = ANY (%(ids)s::bigint[]) AND item.id NOT IN (SELECT id FROM free)
     )
     UPDATE notify.commit_statuses AS target
