@@ -19,13 +19,17 @@ from notify.api import metrics
 from notify.channels.email.writing.facts import Limits, facts_of
 from notify.cli import sample
 from notify.cli.commands import app as notify_app
+from notify.cli.publish_status import BuildOption
 from notify.domain.fan_out import Why
 from notify.domain.retention import RetentionPeriods
+from notify.domain.statuses import BuildProgress, StatusKind, shown_progress
 from notify.doorbell import NoDoorbell
 from notify.intake.schema import EventIn, parse, payload_objects_of
 from notify.intake.triggers import TRIGGERS
 from notify.settings import PREFIX, THEIRS, Settings, load
+from notify.statuses.schema import StatusIn
 from tests.support.documentation import PAGES, ROOT, broken_links, examples, prose
+from tests.support.statuses import wanted
 
 MOST_PAGES = 10
 CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
@@ -238,6 +242,32 @@ def test_the_grants_of_the_events_page_are_enough_to_emit(database_url: str) -> 
         fewer = {**event, "key": "another", "cl": {**event["cl"], "title": "Other", "reviewers": []}}
         notify.emit(connection, fewer, doorbell=NoDoorbell())
         connection.rollback()
+
+
+def test_the_grants_of_the_forges_page_are_enough_to_publish(database_url: str) -> None:
+    (grants,) = blocks("docs/forges.md", "sql")
+    with psycopg.connect(database_url) as connection:
+        connection.execute("CREATE ROLE application")
+        connection.execute(grants.encode())
+        connection.execute("SET ROLE application")
+        versions = [notify.publish(connection, wanted(), doorbell=NoDoorbell()).version for _ in range(2)]
+        connection.rollback()
+    assert versions == [1, 2]
+
+
+def test_the_fields_of_a_status_are_listed_with_whether_they_are_required() -> None:
+    listed = {name: cells[0] for name, cells in table("docs/forges.md", first="Field").items()}
+    assert listed == {name: "yes" if one.is_required() else "no" for name, one in StatusIn.model_fields.items()}
+
+
+def test_the_progress_of_a_build_is_listed_with_how_it_is_shown() -> None:
+    rows = table("docs/forges.md", first="Build")
+    for progress in BuildProgress:
+        option, *shown = rows[progress.name]
+        assert CODE.findall(option) == [BuildOption[progress.name]]
+        for kind, cell in zip(StatusKind, shown, strict=True):
+            known = shown_progress(progress, kind=kind)
+            assert (CODE.findall(cell), "words" in cell) == ([known.state], known.words is not None)
 
 
 def test_the_statement_that_changes_the_lifetime_of_emails_is_valid(database_url: str) -> None:

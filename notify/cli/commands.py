@@ -23,6 +23,7 @@ COMMANDS = {
     "relays": "relays.app",
     "forges": "forges.app",
     "identities": "identities.app",
+    "statuses": "statuses.app",
     "preview": "preview.preview",
     "send-test": "preview.send_test",
     "token": "token.app",
