@@ -11,12 +11,15 @@ import pytest
 from sqlalchemy import text
 
 from notify.embedded.forge.rest import Answer
+from notify.statuses.publish import publish
+from notify.statuses.schema import parse
 from notify.store.database import Database
 from notify.store.forges import deliveries, identities
 from notify.store.forges.deliveries import NewDelivery
 from tests.cli.conftest import Notify
 from tests.forges.server import ForgeServer
 from tests.support.forge import REPOSITORY, ForgeHarness, forge_harness
+from tests.support.statuses import wanted
 
 FAILS = "UPDATE notify.forge_repositories SET fault = 'forbidden', fault_at = now()"
 LATE = "UPDATE notify.forge_repositories SET swept_at = now() - interval '1 hour'"
@@ -151,3 +154,20 @@ def test_operators_who_cannot_be_told_are_named(
     one = found(notify, "operators")
     assert one["ok"] is is_right
     assert mentioned in one["found"]
+
+
+@pytest.mark.usefixtures("sources")
+def test_dead_statuses_are_a_finding(notify: Notify, database: Database) -> None:
+    assert found(notify, "statuses")["ok"]
+    with database.begin() as connection:
+        (receipt,) = publish(connection, [parse(wanted())])
+    change(
+        database,
+        "UPDATE notify.commit_statuses SET status = 'dead', finished_at = now(), outcome_reason = 'forbidden';"
+        " UPDATE notify.work_items SET lane = 9, reason = 'forbidden'",
+    )
+
+    dead = found(notify, "statuses")
+
+    assert not dead["ok"]
+    assert f"{receipt.id} on acme/app (forbidden)" in dead["found"]

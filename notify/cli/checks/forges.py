@@ -13,10 +13,13 @@ from notify.domain.fan_out import usable_address
 from notify.domain.forge_answers import ForgeFault
 from notify.domain.outcomes import DeliveryStatus
 from notify.domain.preferences import NO_PREFERENCES
+from notify.domain.statuses import TargetStatus
 from notify.sources.failing import LATE_INTERVALS
 from notify.store.directory import directory, preferences
 from notify.store.forges import deliveries, identities, repositories
 from notify.store.operations import server
+from notify.store.statuses import listing
+from notify.store.statuses.listing import StatusFilter
 from notify.work.forges import Forge
 
 NAMED = 3
@@ -47,6 +50,7 @@ def forges(deployment: Deployment) -> Iterator[Finding]:
         known.close()
     yield from _repositories(deployment)
     yield from _deliveries(deployment)
+    yield _statuses(deployment)
     yield from _logins(deployment)
     yield _operators(deployment)
 
@@ -126,6 +130,17 @@ def _deliveries(deployment: Deployment) -> Iterator[Finding]:
     found = f"dead: {named}{more}" if dead else "none is dead"
     why = "Nobody was told of what they say."
     yield Finding("webhook deliveries", not dead, found, why, "notify forges deliveries replay ID")
+
+
+def _statuses(deployment: Deployment) -> Finding:
+    with deployment.database.begin() as connection:
+        dead = listing.newest(connection, StatusFilter(status=TargetStatus.DEAD), limit=NAMED + 1)
+    named = ", ".join(f"{one.id} on {one.repository} ({one.outcome_reason})" for one in dead[:NAMED])
+    more = " and more" if len(dead) > NAMED else ""
+    found = f"dead: {named}{more}" if dead else "none is dead"
+    why = "Their commits show an older status, or none."
+    fix = "notify statuses show ID; fix the cause; notify statuses retry --status dead"
+    return Finding("statuses", not dead, found, why, fix)
 
 
 def _operators(deployment: Deployment) -> Finding:
