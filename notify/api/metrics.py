@@ -15,12 +15,14 @@ from sqlalchemy import Connection
 from notify.domain.measures import BUCKETS, Measure, Role
 from notify.domain.outcomes import AMBIGUOUS, LAPSE, POISON, Blame, DeliveryStatus, OutcomeName, Phase
 from notify.domain.rates import Bucket
+from notify.domain.statuses import TargetStatus
 from notify.domain.waves import wave
 from notify.store.database import Database
 from notify.store.forges import deliveries, repositories
 from notify.store.operations import gauges, process_totals, rates, relays, server, stats
 from notify.store.operations.process_totals import Total
 from notify.store.operations.relays import MUTED, BreakerState
+from notify.store.statuses import listing
 from notify.wiring import STAGE_NAMES
 
 FRESH_SECONDS = 15
@@ -48,6 +50,8 @@ HELP = {
     "rate_queued_seconds": "Seconds until the last email that waits for the rate limit is due.",
     "sync_age_seconds": "Since the least recent complete reading of a forge's repositories, or of their list.",
     "deliveries": "Webhook deliveries among the newest 10,000, by status.",
+    "statuses": "Statuses among the newest 10,000, by what became of them.",
+    "statuses_replaced": "Versions of these statuses that were replaced before they were shown.",
     "undeliverable_addresses": "People whose current address a relay refused for good.",
     "outcomes_total": "Attempts, by outcome.",
     "lapses_total": "Leases of emails that ran out with no outcome recorded.",
@@ -121,6 +125,9 @@ class OutboxCollector(Collector):
         yield _gauge("sync_age_seconds", repositories.sync_ages(connection), "forge")
         kept = deliveries.counted(connection)
         yield _gauge("deliveries", {status.value: kept.get(status, 0) for status in DeliveryStatus}, "status")
+        shown = listing.counted(connection)
+        yield _gauge("statuses", {status.value: shown.by_status.get(status, 0) for status in TargetStatus}, "status")
+        yield _gauge("statuses_replaced", shown.replaced)
         yield _gauge("undeliverable_addresses", gauges.undeliverable_addresses(connection))
 
     def _of_stages(self, connection: Connection) -> Iterator[Metric]:

@@ -13,10 +13,13 @@ from notify.api.metrics import HELP, OutboxCollector
 from notify.domain.measures import Measure, Role, bucket
 from notify.domain.rates import Bucket
 from notify.domain.stages import DELIVER, FAN_OUT
+from notify.domain.statuses import TargetStatus
 from notify.domain.waves import MIN_DEATHS
 from notify.http.context import Context
 from notify.intake.receive import receive
 from notify.intake.schema import parse
+from notify.statuses.publish import publish
+from notify.statuses.schema import parse as parse_status
 from notify.store.database import Database
 from notify.store.operations import process_totals, rates, stats
 from notify.tally import Tally
@@ -25,6 +28,7 @@ from tests.support.in_process import InProcess
 from tests.support.promtool import needs_promtool, promtool
 from tests.support.rows import ended
 from tests.support.statements import statements
+from tests.support.statuses import wanted
 
 EVENT = {"type": "cl.comment.created", "actor": "dana", "cl": {"link": "CL-1"}, "comment": {"id": "1", "body": "Why?"}}
 WORKER = UUID(int=1)
@@ -226,3 +230,19 @@ def test_the_oldest_sweep_of_a_forge_counts_and_a_repository_that_is_gone_does_n
 
     assert found['notify_sync_age_seconds{forge="code"}'] // 60 == 120
     assert found['notify_sync_age_seconds{forge="github"}'] // 60 == 60
+
+
+def test_statuses_are_counted_by_what_became_of_them_and_versions_that_were_never_shown(context: Context) -> None:
+    with context.database.begin() as connection:
+        publish(connection, [parse_status(wanted(context=f"ci/{number}")) for number in range(3)])
+        connection.exec_driver_sql(
+            "UPDATE notify.commit_statuses SET replaced = 4, status = 'dead', outcome_reason = 'gone',"
+            " finished_at = now() WHERE context = 'ci/0'"
+        )
+
+    series = scrape(context)
+
+    counts = {status.value: series[f'notify_statuses{{status="{status}"}}'] for status in TargetStatus}
+    assert counts == {"pending": 2, "dead": 1, "applied": 0, "skipped": 0, "cancelled": 0}
+    assert series["notify_statuses_replaced"] == 4
+    assert series['notify_due{stage="statuses"}'] == 3
