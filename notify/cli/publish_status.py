@@ -34,7 +34,7 @@ STATES = f"Of a status: {', '.join(sorted(GITEA_STATES))}. Of a check_run: {', '
 def publish(
     forge: Annotated[str, Argument(metavar="FORGE", help="Name of the forge in NOTIFY_FORGES_FILE.")],
     repository: Annotated[str, Argument(metavar="OWNER/NAME", help="The repository.")],
-    sha: Annotated[str, Argument(metavar="COMMIT", help="Its full hash.")],
+    sha: Annotated[str, Argument(metavar="HASH", help="The full hash of the commit.")],
     context: Annotated[str, Argument(metavar="CONTEXT", help="Names the status on its commit, such as ci/build.")],
     state: Annotated[str | None, Argument(metavar="STATE", help=STATES)] = None,
     *,
