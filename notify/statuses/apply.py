@@ -176,6 +176,6 @@ class StatusStage:
 
     def _may_ask(self) -> bool:
         """Whether any forge may be asked now."""
-        with self._database.begin() as connection:
+        with self._database.single() as connection:
             paused = self._forges.pauses(connection).forges
         return any(name not in paused for name in self._forges.by_name)

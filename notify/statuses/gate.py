@@ -59,9 +59,9 @@ class Gate:
                 case RateLimited(wait=wait):
                     seconds = (wait or FIRST_PAUSE).total_seconds()
                     self._close(forge, None if fault is None else fault.installation, seconds)
-                case Misconfigured() | CredentialsExpired():
+                case Misconfigured():
                     self._close(forge, None, FIRST_WAIT.total_seconds())
-                case Unavailable():
+                case Unavailable() | CredentialsExpired():
                     self._failures[forge] += 1
                     if self._failures[forge] >= OPENS_AFTER:
                         self._close(forge, None, FIRST_WAIT.total_seconds())

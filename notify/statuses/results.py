@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 
 from notify.checkpoints import STATUSES_COMMITTED, STATUSES_WRITTEN, Checkpoint
 from notify.domain.claims import Claim, Lane
-from notify.domain.forge_answers import Unavailable
+from notify.domain.forge_answers import CredentialsExpired, Unavailable
 from notify.domain.outcomes import INTERNAL_ERROR
 from notify.domain.own_events import OwnEvent, status_dead
 from notify.domain.ports import Doorbell
@@ -213,7 +213,7 @@ class Recorder:
         for one in sorted(group, key=_by_installation):
             if one.fault is None:
                 continue
-            is_silent = isinstance(one.fault.meaning, Unavailable)
+            is_silent = isinstance(one.fault.meaning, Unavailable | CredentialsExpired)
             silent += is_silent
             kind = (type(one.fault.meaning), one.fault.installation)
             # A success in the same group was as late as any silence; a forge that says one thing twice says it once.

@@ -131,7 +131,8 @@ def note_fault(connection: Connection, forge: Forge, fault: ForgeFault) -> float
         case RateLimited():
             return pauses.pause(connection, forge.name, fault.installation, wait=meaning.wait)
         case Unavailable() | Misconfigured() | CredentialsExpired():
-            is_ours = not isinstance(meaning, Unavailable)
+            # A token that is refused is one installation's; only the app's own credentials are everybody's.
+            is_ours = isinstance(meaning, Misconfigured)
             relays.record_failure(
                 connection,
                 forge.endpoint,

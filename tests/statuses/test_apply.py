@@ -191,6 +191,17 @@ def test_while_a_forge_is_away_it_is_not_asked_for_every_status(statuses: Status
     assert statuses.execute("SELECT count(*) FROM notify.work_items WHERE failures = 0") == [(60 - asked,)]
 
 
+def test_credentials_of_one_installation_that_are_refused_do_not_stop_another(
+    statuses: StatusHarness, forge: MemoryForge
+) -> None:
+    forge.before = [refuses(CredentialsExpired(), status=401, installation=7)]
+    statuses.publish(wanted())
+    statuses.drain()
+    statuses.publish(wanted(repository="other/app"))
+    assert statuses.drain()["applied"] == 1
+    assert statuses.execute("SELECT state FROM notify.endpoints WHERE state = 'open'") == []
+
+
 def test_an_open_breaker_is_tried_with_a_single_call(statuses: StatusHarness, forge: MemoryForge) -> None:
     forge.always = refuses(AWAY)
     statuses.publish(*(wanted(context=f"ci/{number}") for number in range(20)))
@@ -378,7 +389,7 @@ def test_a_batch_costs_a_constant_number_of_statements(database: Database, statu
     statuses.publish(*(wanted(context=f"ci/{number}") for number in range(size)))
     with statements(database) as sent:
         assert statuses.drain()["applied"] == size
-    assert len(sent) <= 20
+    assert len(sent) <= 14
 
 
 def test_while_no_forge_may_be_asked_nothing_is_claimed(statuses: StatusHarness) -> None:

@@ -28,15 +28,15 @@ class Pauses:
 
 
 _LOAD = f"""
-    SELECT wanted.name, greatest(
+    SELECT wanted.name AS forge, NULL::bigint AS installation, greatest(
             0, extract(epoch FROM known.paused_until - now()),
             CASE WHEN breaker.muted_at IS NOT NULL THEN {MUTED_SECONDS} END,
             CASE WHEN breaker.state = 'open' THEN extract(epoch FROM breaker.probe_at - now()) END
         )::float8 AS seconds, coalesce(breaker.state = 'open', false) AS is_open
     FROM unnest(%(names)s::text[], %(endpoints)s::text[]) AS wanted(name, endpoint)
-    LEFT JOIN notify.forges AS known USING (name) LEFT JOIN notify.endpoints AS breaker USING (endpoint)"""
-_PAUSED = """
-    SELECT forge, installation, extract(epoch FROM paused_until - now())::float8 AS seconds
+    LEFT JOIN notify.forges AS known USING (name) LEFT JOIN notify.endpoints AS breaker USING (endpoint)
+    UNION ALL
+    SELECT forge, installation, extract(epoch FROM paused_until - now())::float8, false
     FROM notify.forge_installations WHERE paused_until > now()"""
 _END = """greatest(known.paused_until, now() + coalesce(
             %(wait)s::interval, least(%(longest)s::interval, %(first)s::interval * power(2, least(known.pauses, 20)))
@@ -74,12 +74,14 @@ def load(connection: Connection, endpoints: Mapping[str, str]) -> Pauses:
         endpoints: The name of each forge's breaker, by forge.
     """
     values = {"names": list(endpoints), "endpoints": list(endpoints.values())}
-    forges = connection.exec_driver_sql(_LOAD, values).mappings().all()
-    installations = connection.exec_driver_sql(_PAUSED).mappings().all()
+    rows = connection.exec_driver_sql(_LOAD, values).mappings().all()
+    forges = [row for row in rows if row["installation"] is None]
     return Pauses(
-        forges={row["name"]: row["seconds"] for row in forges if row["seconds"] > 0},
-        installations={(row["forge"], row["installation"]): row["seconds"] for row in installations},
-        to_be_probed=frozenset(row["name"] for row in forges if row["is_open"] and row["seconds"] <= 0),
+        forges={row["forge"]: row["seconds"] for row in forges if row["seconds"] > 0},
+        installations={
+            (row["forge"], row["installation"]): row["seconds"] for row in rows if row["installation"] is not None
+        },
+        to_be_probed=frozenset(row["forge"] for row in forges if row["is_open"] and row["seconds"] <= 0),
     )
 
 
