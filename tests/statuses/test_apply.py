@@ -115,9 +115,57 @@ def test_a_late_worker_cannot_leave_an_older_state_over_a_newer_one(
     assert statuses.targets("status", "applied_state") == [("applied", "success")]
 
 
-def test_a_target_is_asked_for_once_at_a_time_and_many_targets_together(
+def test_a_worker_that_stops_ends_its_calls_and_releases_what_it_has_not_begun(
     statuses: StatusHarness, forge: MemoryForge
 ) -> None:
+    begun, go_on = Event(), Event()
+
+    def stall(_: WantedStatus) -> None:
+        begun.set()
+        assert go_on.wait(10)
+
+    forge.always = stall
+    statuses.publish(*(wanted(context=f"ci/{number}") for number in range(20)))
+    worker = Thread(target=statuses.drain)
+    worker.start()
+    assert begun.wait(10)
+    statuses.stage.stop()
+    go_on.set()
+    worker.join()
+
+    assert len(forge.calls) < 20
+    assert statuses.execute("SELECT status, count(*) FROM notify.commit_statuses GROUP BY 1 ORDER BY 1") == [
+        ("applied", len(forge.calls)),
+        ("pending", 20 - len(forge.calls)),
+    ]
+    assert {(lane, failures) for lane, _, failures, _ in statuses.items()} == {(1, 0)}
+
+
+def test_a_target_has_one_call_at_a_time(database: Database, statuses: StatusHarness, forge: MemoryForge) -> None:
+    begun, go_on = Event(), Event()
+
+    def stall(_: WantedStatus) -> None:
+        begun.set()
+        assert go_on.wait(10)
+
+    forge.before = [stall]
+    statuses.publish(wanted())
+    worker = Thread(target=statuses.drain)
+    worker.start()
+    assert begun.wait(10)
+    statuses.publish(wanted(state="success"))
+    with status_stage(database, forge) as other:
+        statuses.make_due()
+        assert other.drain()["claimed"] == 0
+        go_on.set()
+        worker.join()
+        statuses.make_due()
+        other.drain()
+    assert forge.shown == {SHOWN: ["pending", "success"]}
+    assert forge.most_at_once == 1
+
+
+def test_many_targets_are_asked_for_together(statuses: StatusHarness, forge: MemoryForge) -> None:
     met = Event()
 
     def meet(_: WantedStatus) -> None:
