@@ -134,13 +134,13 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     database_url: Annotated[SecretStr, _secret(with_our_driver)] | None = None
-    """postgresql://…; none: the embedded stack in NOTIFY_DATA_DIR."""
+    """postgresql://…; none: the embedded stack."""
     broker_url: Annotated[SecretStr, _secret(broker)] | None = None
-    """redis://…, sentinel://…?master_name=… or amqp://…. Celery's worker, beat and Flower need one; it may be down."""
+    """redis://…, sentinel://…?master_name=… or amqp://…. Workers, beat and Flower need one; it may be down."""
     smtp_url: SecretStr | None = None
-    """smtp://user:password@host:587 or smtps://…; ?starttls=required|never. None: nothing is claimed."""
+    """smtp://user:password@host:587 or smtps://…. None: nothing is claimed."""
     smtp_fallback_urls: SecretStr | None = None
-    """Relays to use while those before them take no emails, in order of priority, separated by spaces."""
+    """Relays to use while those before them take no emails, separated by spaces."""
     domain_rates: Annotated[str, AfterValidator(_rates)] | None = None
     """Most emails per second to these domains, over all workers: example.com=5 *.example.org=0.5."""
     ehlo_name: Domain | None = None
@@ -148,48 +148,48 @@ class Settings(BaseModel):
     mail_from: Address | None = None
     """Address that emails come from."""
     mail_from_name: str = "Review"
-    """The service's name in From: 'Dana via Review'."""
+    """Name in From: 'Dana via Review'."""
     bounce_address: Address | None = None
     """Envelope sender; none: NOTIFY_MAIL_FROM."""
     dkim_selector: Annotated[str, AfterValidator(_selectors)] | None = None
-    """Signs emails; receivers find the key at SELECTOR._domainkey.DOMAIN. Two are separated by a space."""
+    """Signs emails; the key is published at SELECTOR._domainkey.DOMAIN. Several: separated by spaces."""
     dkim_key_file: str | None = None
-    """PEM file with the RSA or Ed25519 key of each selector, in the same order, separated by spaces."""
+    """PEM file of each selector, RSA or Ed25519, in the same order."""
     dkim_domain: Domain | None = None
-    """The domain that signs; none: that of NOTIFY_MAIL_FROM."""
+    """Domain that signs; none: that of NOTIFY_MAIL_FROM."""
     public_url: Annotated[WebAddress, AfterValidator(_begins_links)] | None = None
     """Where people reach the API, for links in emails."""
     secret_keys: Annotated[SecretStr, _secret(_long_keys)] | None = None
-    """Keys that sign the links in emails, newest first, separated by spaces; at least 32 characters each."""
+    """Keys that sign links in emails, newest first, separated by spaces; at least 32 characters each."""
     jwt_secret: Annotated[SecretStr, _secret(_long)] | None = None
     """HS256 secret of people's tokens; at least 32 characters."""
     jwks_url: WebAddress | None = None
     """Where people's token keys are published, instead of a secret."""
     jwt_claim: str = "sub"
-    """The claim of people's tokens that holds the username."""
+    """Claim of people's tokens that holds the username."""
     jwt_audience: str | None = None
-    """The audience that people's tokens must name; none: they must name none."""
+    """Audience that people's tokens must name; none: they must name none."""
     templates_dir: Path | None = None
-    """Folder whose files override those of templates/."""
+    """Folder of files that override templates/."""
     data_dir: Path = Path(".notify")
     """Folder of the embedded stack."""
 
     lease_seconds: float = Field(default=60, ge=1, le=3600)
-    """How long a lease lasts unless it is renewed."""
+    """Length of a lease."""
     sweep_seconds: float = Field(default=1.5, gt=0, le=60)
     """How often an idle worker looks for due rows."""
     drain_seconds: float = Field(default=20, gt=0, le=600)
     """How long one task drains before it rings again."""
     bundle_seconds: float = Field(default=180, ge=0, le=86400)
-    """Later notifications to the same person about the same topic are bundled for this many seconds."""
+    """How long later notifications to a person about a topic are bundled."""
     claim_size: int = Field(default=200, ge=1, le=1000)
     """Rows in one claim."""
     record_rows: int = Field(default=50, ge=1, le=1000)
     """Outcomes in one record; a killed process repeats at most this many emails and one per session."""
     smtp_sessions: int = Field(default=8, ge=1, le=256)
-    """SMTP sessions of one worker process to a relay whose URL has no ?sessions=."""
+    """Sessions of a worker process to a relay without ?sessions=."""
     smtp_timeout_seconds: float | None = Field(default=None, gt=0, le=3600)
-    """One limit for every wait of the SMTP conversation; none: those of RFC 5321 §4.5.3.2."""
+    """Limit of every wait for the relay; none: those of RFC 5321 §4.5.3.2."""
     keep_sent_days: int = Field(default=14, ge=1, le=3650)
     """How long sent and skipped emails and their events are kept."""
     keep_dead_days: int = Field(default=90, ge=1, le=3650)
@@ -197,34 +197,34 @@ class Settings(BaseModel):
     keep_bodies_days: int | None = Field(default=None, ge=1, le=3650)
     """How long the text of events is kept once no email waits for it; none: as long as the event."""
     keep_deliveries_days: int = Field(default=14, ge=1, le=3650)
-    """How long webhook deliveries are kept once they are done or ignored; dead ones as long as dead emails."""
+    """How long webhook deliveries that are done or ignored are kept; dead ones as long as dead emails."""
     keep_statuses_days: int = Field(default=14, ge=1, le=3650)
-    """How long statuses are kept once they are shown or skipped; dead ones as long as dead emails."""
+    """How long statuses that are shown or skipped are kept; dead ones as long as dead emails."""
     forges_file: Path | None = None
     """TOML file that names forges and queues; none: no webhook is taken, no forge is read."""
     reconcile_seconds: float = Field(default=300, gt=0, le=86_400)
     """How often each repository of a forge is read."""
     operators: Annotated[str, AfterValidator(_usernames)] | None = None
-    """Usernames of those who are told of what notify cannot do, such as read a forge; separated by spaces or commas."""
+    """Usernames to tell of what notify cannot do, such as read a forge; separated by spaces or commas."""
     worker_concurrency: int = Field(default=2, ge=1, le=256)
     """Processes of the embedded worker."""
     worker_remote_control: bool = False
-    """Whether commands over the broker may change a worker: end, resize, revoke, limit. False: they only read."""
+    """Whether commands over the broker may end, resize, revoke and limit. False: they only read."""
     worker_health_port: Port | None = None
     """Port on which a worker answers GET /livez; none: it does not."""
     worker_health_host: str | None = None
-    """Address at which it answers there; none: every address."""
+    """Its address there; none: every address."""
 
     api_host: str = "127.0.0.1"
-    """Address the API listens on."""
+    """Address of the API."""
     api_port: Port = 8000
-    """Port the API listens on."""
+    """Port of the API."""
     api_hosts: str | None = None
-    """Host names that the API answers to, besides addresses and names without a dot; none: any."""
+    """Host names the API answers to, besides addresses and names without a dot; none: any."""
     api_calls_per_minute: int = Field(default=6000, ge=1)
-    """Calls of one caller that one API process answers in a minute."""
+    """Calls of one caller that an API process answers in a minute."""
     api_client_seconds: float = Field(default=20, gt=0, le=600)
-    """How long the API waits for a caller to send headers, to send a body, and to read the answer."""
+    """How long a caller may take to send headers, to send a body, and to read the answer."""
     flower_port: Port = 5555
     """Port of the embedded Flower."""
     catcher_port: Port = 1025
@@ -232,7 +232,7 @@ class Settings(BaseModel):
     inbox_port: Port = 8025
     """Port of the embedded web inbox."""
     forge_port: Port = 8030
-    """Port of the embedded forge, which runs when NOTIFY_FORGES_FILE is not set."""
+    """Port of the embedded forge, which runs without NOTIFY_FORGES_FILE."""
     log_format: Literal["auto", "console", "json"] = "auto"
     """auto: console on a terminal, else json."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -1,7 +1,7 @@
 """
 notify's drain compared with its own at an earlier commit, with the same comments: for this round only.
 
-When you delete this file, also delete its line in ``runner.py`` and the paragraph in ``docs/performance.md``.
+When you delete this file, also delete its line in ``runner.py`` and the row in ``docs/performance.md``.
 """
 
 import json
