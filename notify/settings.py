@@ -204,6 +204,8 @@ class Settings(BaseModel):
     """TOML file that names forges and queues; none: no webhook is taken, no forge is read."""
     reconcile_seconds: float = Field(default=300, gt=0, le=86_400)
     """How often each repository of a forge is read."""
+    poll_seconds: float = Field(default=60, gt=0, le=86_400)
+    """How often each queue's ref is looked at; webhooks make it sooner."""
     operators: Annotated[str, AfterValidator(_usernames)] | None = None
     """Usernames to tell of what notify cannot do, such as read a forge; separated by spaces or commas."""
     worker_concurrency: int = Field(default=2, ge=1, le=256)

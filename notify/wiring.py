@@ -20,16 +20,18 @@ from notify.brokers import Broker, broker
 from notify.checkpoints import CRASH_AT, Checkpoint, crash_at
 from notify.dns_names import is_full_name
 from notify.domain.errors import InvalidSettings
+from notify.domain.forge_settings import CommandRunner, GitHubActionsRunner, HttpRunner
 from notify.domain.measures import Count, no_count
 from notify.domain.ports import Doorbell, Promise, no_heartbeat
 from notify.domain.rates import parse_rates
-from notify.domain.stages import DELIVER, FAN_OUT, INBOX, RECONCILE, STATUSES
+from notify.domain.stages import DELIVER, FAN_OUT, HEADS, INBOX, RECONCILE, STATUSES
 from notify.doorbell import CeleryDoorbell, NoDoorbell
 from notify.settings import Settings, load, load_or_exit
 from notify.store.database import POOL_SIZE, Database
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from celery import Celery
 
@@ -39,9 +41,12 @@ if TYPE_CHECKING:
     from notify.channels.email.writing.dkim import Signer
     from notify.channels.links import SignedLinks
     from notify.delivery.engine import Engine
-    from notify.domain.forge_settings import ForgesFile
+    from notify.domain.forge_settings import ForgesFile, QueueSettings
+    from notify.domain.head_ports import BuildRunner
+    from notify.heads.stage import HeadsStage, Queues
     from notify.sources.reconciler import Reconciler
     from notify.statuses.apply import StatusStage
+    from notify.vcs.git import GitSourceControl
     from notify.work.forges import Forges
     from notify.work.stage import BatchStage, Handler, Stage
 
@@ -49,6 +54,8 @@ if TYPE_CHECKING:
 # installed.
 
 FAN_OUT_BATCH = 200
+# Twice as many as come forward at a time.
+HEADS_BATCH = 16
 # Stages of one process share a forge's connections and tokens.
 _FORGES: WeakKeyDictionary[Database, Forges] = WeakKeyDictionary()
 # A body may have 25 MiB.
@@ -388,6 +395,7 @@ def inbox(
         forges(settings, database),
         doorbell=doorbell,
         rng=SystemRandom(),
+        queues=forge_settings(settings).queues.values(),
         checkpoint=checkpoint(),
     )
     return _batch_stage(settings, database, handler, doorbell=doorbell, worker=worker, batch=INBOX_BATCH)
@@ -442,6 +450,74 @@ def statuses(
     return StatusStage(handler, batch, database, known)
 
 
+def queues(settings: Settings, database: Database, *, doorbell: Doorbell) -> Queues:
+    """Every configured queue, with what reads its history, builds its heads, and tells of them. Opens no connection."""
+    from notify.domain.head_ports import Stores
+    from notify.heads.reporter import CommitAndMail
+    from notify.heads.stage import Queues
+    from notify.store.heads.builds import Builds, Facts
+    from notify.store.heads.queues import Queues as QueueRows
+    from notify.store.heads.requests import Counters, Requests, RequestUris
+    from notify.vcs.git import GitSourceControl
+
+    configured = forge_settings(settings)
+    folder = settings.data_dir.absolute() / HEADS
+    sources = {one.name: GitSourceControl(one, folder / "mirrors") for one in configured.queues.values()}
+    runners = {one.name: _runner(one, configured, sources[one.name], folder) for one in configured.queues.values()}
+    return Queues(
+        configured.queues,
+        stores=Stores(
+            requests=Requests(database),
+            uris=RequestUris(database),
+            queues=QueueRows(database),
+            builds=Builds(database),
+            facts=Facts(database),
+            counters=Counters(database),
+        ),
+        source_of=lambda queue: sources[queue.name],
+        runner_of=lambda queue: runners[queue.name],
+        reporter_of=lambda queue: CommitAndMail(database, queue, sources[queue.name], doorbell),
+    )
+
+
+def _runner(queue: QueueSettings, configured: ForgesFile, source: GitSourceControl, folder: Path) -> BuildRunner:
+    match queue.runner:
+        case HttpRunner():
+            from notify.heads.runners.http import HttpBuildRunner
+
+            return HttpBuildRunner(queue.runner)
+        case GitHubActionsRunner():
+            from notify.forges import connect
+            from notify.heads.runners.github_actions import GitHubActionsBuildRunner
+
+            workflows = connect.workflows(configured.forges[queue.forge])
+            return GitHubActionsBuildRunner(queue.runner, workflows, repository=queue.repository)
+        case CommandRunner():
+            from notify.heads.runners.command import CommandBuildRunner
+
+            return CommandBuildRunner(queue.runner, source.repository_with, folder / "builds")
+
+
+def heads(
+    settings: Settings,
+    database: Database,
+    *,
+    doorbell: Doorbell,
+    worker: UUID,
+    count: Count = no_count,  # noqa: ARG001 - the tables say how many
+    promise: Promise = no_heartbeat,  # noqa: ARG001 - its leases are renewed
+) -> HeadsStage:
+    """The queues' heads in one worker process."""
+    from notify.heads.stage import Heads, HeadsStage
+
+    known = queues(settings, database, doorbell=doorbell)
+    handler = Heads(
+        database, known, doorbell=doorbell, lease=settings.lease, rng=SystemRandom(), checkpoint=checkpoint()
+    )
+    batch = _batch_stage(settings, database, handler, doorbell=doorbell, worker=worker, batch=HEADS_BATCH)
+    return HeadsStage(handler, batch, database, known, poll=timedelta(seconds=settings.poll_seconds))
+
+
 @dataclass(frozen=True, slots=True)
 class StageKind:
     """
@@ -462,6 +538,7 @@ STAGES = (
     StageKind(INBOX, "webhook deliveries wait to be processed", inbox),
     StageKind(RECONCILE, "repositories wait to be read", reconciler),
     StageKind(STATUSES, "statuses wait to be shown", statuses),
+    StageKind(HEADS, "heads wait to be validated", heads),
 )
 STAGE_NAMES = tuple(kind.name for kind in STAGES)
 # The sweeper has a thread for each stage, and the engine an event loop.

@@ -218,6 +218,7 @@ print(json.dumps([tasks, sorted(queue.name for queue in app.conf.task_queues), "
     tasks = [
         "notify.deliver",
         "notify.fan_out",
+        "notify.heads",
         "notify.inbox",
         "notify.receive",
         "notify.reconcile",
@@ -229,6 +230,7 @@ print(json.dumps([tasks, sorted(queue.name for queue in app.conf.task_queues), "
     queues = [
         "notify.deliver",
         "notify.fan_out",
+        "notify.heads",
         "notify.inbox",
         "notify.reconcile",
         "notify.statuses",
@@ -241,7 +243,7 @@ def test_emails_and_pages_are_rendered_without_a_checkout(unpacked: Path, tmp_pa
     code = """
 from notify.http.pages import Pages
 from notify.cli import main
-Pages().render("message", {"title": "", "detail": ""})
+Pages().render("message", {"title": "", "detail": "", "settings_url": None})
 sys.argv = ["notify", "preview", "--json"]
 main()
 """

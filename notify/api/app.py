@@ -20,6 +20,7 @@ from notify.api import (
     jobs,
     metrics,
     preferences,
+    queues,
     reference,
     webhooks,
 )
@@ -47,6 +48,7 @@ ROUTERS = (
     webhooks.router,
     forges.router,
     forges.people,
+    queues.router,
     unsubscribe.router,
     preferences_page.router,
     preferences_page.mine,
@@ -78,15 +80,17 @@ def context_of(settings: Settings) -> Context:
     """The context that these settings describe. Opens no connection."""
     database = wiring.database(settings)
     tally = Tally(database, process=uuid4(), role=Role.API)
+    doorbell = wiring.doorbell(settings, count=tally.count)
     return Context(
         database=database,
-        doorbell=wiring.doorbell(settings, count=tally.count),
+        doorbell=doorbell,
         tally=tally,
         pages=Pages(settings.templates_dir),
         preview_composer=wiring.preview_composer(settings),
         links=wiring.links(settings),
         people=_person_tokens(settings),
         forges=wiring.forges(settings, database),
+        queues=wiring.queues(settings, database, doorbell=doorbell),
         operators=settings.operator_names,
         no_mail=wiring.NO_MAIL if settings.smtp_url is None else None,
         relays=tuple(one.name for one in wiring.relays(settings)),

@@ -24,6 +24,7 @@ COMMANDS = {
     "forges": "forges.app",
     "identities": "identities.app",
     "statuses": "statuses.app",
+    "queues": "queues.app",
     "preview": "preview.preview",
     "send-test": "preview.send_test",
     "token": "token.app",

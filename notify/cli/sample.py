@@ -67,6 +67,41 @@ STATUS = {
     "reason": "forbidden",
     "words": "Resource not accessible by integration",
 }
+SUSPECTS: list[dict[str, str | None]] = [
+    {
+        "sha": "2f1c9e0b7a4d58c6e3f0912b4d6a8c7e5f3b1a09",
+        "title": "Cap the upload retry (#4821)",
+        "name": "Dana Reyes",
+        "username": "dana",
+        "link": "acme/monorepo#4821",
+        "url": "https://review.example/CL-4821",
+    },
+    {
+        "sha": "5c3b1a092f1c9e0b7a4d58c6e3f0912b4d6a8c7e",
+        "title": "Read the limits from the settings",
+        "name": "Alice Meyer",
+        "username": "alice",
+        "link": None,
+        "url": None,
+    },
+]
+QUEUE = {
+    "name": "monorepo/main",
+    "repository": "acme/monorepo",
+    "ref": "refs/heads/main",
+    "request": "request/monorepo/main/128",
+    "head": "2f1c9e0b7a4d58c6e3f0912b4d6a8c7e5f3b1a09",
+    "base": "9b1d4f6e8a7c5d3b2e1f0a9c8b7d6e5f4a3b2c1d",
+    "degree": 0.5,
+    "projects": [{"name": "services/upload", "degree": 0.5}, {"name": "web", "degree": 0.04}],
+    "more_projects": 0,
+    "url": "https://ci.example/builds/5512",
+    "suspects": SUSPECTS,
+    "more_suspects": 0,
+    "told": [],
+}
+GREEN_QUEUE = {**QUEUE, "degree": 0.0, "projects": [], "suspects": [], "told": ["alice"]}
+STUCK_QUEUE = {**GREEN_QUEUE, "degree": None, "told": [], "url": None}
 PAYLOADS: Mapping[str, Mapping[str, Any]] = {
     **{event_type: {"change": CHANGE} for event_type in TRIGGERS if payload_objects_of(event_type) == (CHANGE_PART,)},
     events.COMMENT_CREATED: {"comment": COMMENT},
@@ -75,12 +110,24 @@ PAYLOADS: Mapping[str, Mapping[str, Any]] = {
     events.REVIEW_REQUESTED: {"request": {"reviewers": ["alice"]}, "change": CHANGE},
     events.SYNC_FAILING: {"source": SOURCE},
     events.STATUS_DEAD: {"status": STATUS},
+    events.HEAD_BROKEN: {"queue": QUEUE},
+    events.HEAD_RECOVERED: {"queue": GREEN_QUEUE},
+    events.HEAD_VALIDATED: {"queue": GREEN_QUEUE},
+    events.REQUEST_STUCK: {"queue": STUCK_QUEUE},
 }
 # The topics of events that are not about a change list.
-TOPICS = {events.SYNC_FAILING: "forge:github", events.STATUS_DEAD: "status:github/acme/monorepo"}
+OF_QUEUES = (events.HEAD_BROKEN, events.HEAD_RECOVERED, events.HEAD_VALIDATED, events.REQUEST_STUCK)
+TOPICS = {
+    events.SYNC_FAILING: "forge:github",
+    events.STATUS_DEAD: "status:github/acme/monorepo",
+    **dict.fromkeys(OF_QUEUES, "queue:monorepo/main"),
+}
 REASONS = {
     events.COMMENT_MENTIONED: Reason.MENTIONED,
     events.REVIEW_REQUESTED: Reason.REQUESTED,
+    events.HEAD_BROKEN: Reason.AUTHOR,
+    events.HEAD_RECOVERED: Reason.AUTHOR,
+    events.HEAD_VALIDATED: Reason.SUBSCRIBER,
     **dict.fromkeys(events.FOR_OPERATORS, Reason.OPERATOR),
 }
 

@@ -46,6 +46,8 @@ class InvolvedPeople:
         mentioned: Known people whom the actor's text mentions.
         requested: People whose review the event requests.
         operators: People who operate notify.
+        suspects: People whose commits are in the broken head that the event is about.
+        told_broken: People who were told that the queue was broken which has recovered.
     """
 
     change_list: ChangeList
@@ -54,6 +56,8 @@ class InvolvedPeople:
     mentioned: tuple[str, ...] = ()
     requested: tuple[str, ...] = ()
     operators: tuple[str, ...] = ()
+    suspects: tuple[str, ...] = ()
+    told_broken: tuple[str, ...] = ()
 
 
 def everyone_involved(involved: InvolvedPeople) -> tuple[AudienceMember, ...]:
@@ -72,6 +76,15 @@ def everyone_involved(involved: InvolvedPeople) -> tuple[AudienceMember, ...]:
 def requested_reviewers(involved: InvolvedPeople) -> tuple[AudienceMember, ...]:
     """The people whose review the event requests, each once."""
     return _each_once(*(AudienceMember(name, Reason.REQUESTED) for name in involved.requested))
+
+
+def people_of_queue(involved: InvolvedPeople) -> tuple[AudienceMember, ...]:
+    """Those whose commits are in it or who were told that it was broken, and the queue's subscribers, each once."""
+    return _each_once(
+        *(AudienceMember(name, Reason.AUTHOR) for name in involved.suspects),
+        *(AudienceMember(name, Reason.SUBSCRIBER) for name in involved.subscribers),
+        *(AudienceMember(name, Reason.AUTHOR) for name in involved.told_broken),
+    )
 
 
 def operators(involved: InvolvedPeople) -> tuple[AudienceMember, ...]:

@@ -16,8 +16,12 @@ CLOSED = "cl.closed"
 REOPENED = "cl.reopened"
 SYNC_FAILING = "source.sync.failing"
 STATUS_DEAD = "status.dead"
+HEAD_BROKEN = "queue.head.broken"
+HEAD_RECOVERED = "queue.head.recovered"
+HEAD_VALIDATED = "queue.head.validated"
+REQUEST_STUCK = "queue.request.stuck"
 # Only notify itself emits them; they concern operators.
-FOR_OPERATORS = frozenset({SYNC_FAILING, STATUS_DEAD})
+FOR_OPERATORS = frozenset({SYNC_FAILING, STATUS_DEAD, REQUEST_STUCK})
 # Types of events whose topic is no change list.
 _ABOUT_OTHERS = ("queue.", "source.", "status.")
 # The actor of what notify itself has found.
@@ -88,6 +92,17 @@ class Event:
     def requested_reviewers(self) -> tuple[str, ...]:
         """The people whose review it requests."""
         return tuple(self.payload_object("request").get("reviewers", ()))
+
+    @property
+    def suspects(self) -> tuple[str, ...]:
+        """The people whose commits are in the broken head, newest commit first."""
+        stated = self.payload_object("queue").get("suspects", ())
+        return tuple(one["username"] for one in stated if one["username"])
+
+    @property
+    def told_broken(self) -> tuple[str, ...]:
+        """The people who were told that the queue which has recovered was broken."""
+        return tuple(self.payload_object("queue").get("told", ()))
 
     @property
     def texts(self) -> tuple[str, ...]:

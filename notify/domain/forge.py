@@ -282,6 +282,16 @@ class FailedDelivery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowRun:
+    """One run of a workflow. ``conclusion`` None: it has not ended."""
+
+    id: int
+    name: str
+    url: str
+    conclusion: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Listing(Generic[T]):
     """
     A listing that is read page by page while it is iterated, once.

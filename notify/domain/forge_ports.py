@@ -15,6 +15,7 @@ from notify.domain.forge import (
     ParsedDelivery,
     Repository,
     RepositoryFile,
+    WorkflowRun,
 )
 from notify.domain.statuses import AppliedStatus, WantedStatus
 
@@ -122,6 +123,22 @@ class StatusWriter(Protocol):
 
     def remove_label(self, full_name: str, sha: str, label: str) -> None:
         """Take the label away again where it is set."""
+
+
+class Workflows(Protocol):
+    """Runs workflows on one forge. Safe for many threads; every method may raise ``ForgeFault``."""
+
+    def start(self, full_name: str, workflow: str, *, ref: str, inputs: Mapping[str, str]) -> int | None:
+        """The run's id; None: the answer does not name it."""
+
+    def find(self, full_name: str, workflow: str, *, name: str) -> WorkflowRun | None:
+        """The newest of the last runs that has *name* as a word in its own; None: there is none, or not yet."""
+
+    def run(self, full_name: str, id_: int) -> WorkflowRun | None:
+        """None: there is no such run."""
+
+    def cancel(self, full_name: str, id_: int) -> None:
+        """A run that has ended stays as it is."""
 
 
 class WebhookParser(Protocol):

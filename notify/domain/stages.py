@@ -5,6 +5,7 @@ DELIVER = "deliver"
 INBOX = "inbox"
 RECONCILE = "reconcile"
 STATUSES = "statuses"
+HEADS = "heads"
 
 
 def queue(stage: str) -> str:

@@ -63,7 +63,8 @@ COMMANDS = (
     Command(
         name="worker",
         line="python -m notify.worker"
-        " --queues notify.fan_out,notify.deliver,notify.inbox,notify.reconcile,notify.statuses,notify.upkeep"
+        " --queues notify.fan_out,notify.deliver,notify.inbox,notify.reconcile,notify.statuses,notify.heads"
+        ",notify.upkeep"
         " --concurrency {worker_concurrency} -E --hostname {worker_name}",
         health="{worker_health_url}/livez",
         stop_seconds=10,

@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
-from notify.domain.forge_ports import ForgeReader, StatusWriter, WebhookParser
+from notify.domain.forge_ports import ForgeReader, StatusWriter, WebhookParser, Workflows
 from notify.domain.forge_settings import ForgeKind, ForgeSettings
 from notify.forges.gitea_webhooks import GiteaParser
 from notify.forges.github_webhooks import GitHubParser
+
+if TYPE_CHECKING:
+    from notify.forges.client import ForgeClient
 
 
 def parser(settings: ForgeSettings) -> WebhookParser:
@@ -19,6 +22,18 @@ def parser(settings: ForgeSettings) -> WebhookParser:
             return GiteaParser(settings)
         case _:
             assert_never(settings.kind)
+
+
+def workflows(settings: ForgeSettings) -> Workflows:
+    """
+    For a queue's builds. Only GitHub's are known; the forges file names no others.
+
+    Raises:
+        InvalidSettings: The app's private key is none.
+    """
+    from notify.forges.github_workflows import GitHubWorkflows  # noqa: PLC0415 - as below
+
+    return GitHubWorkflows(_client(settings, clock=monotonic))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +55,12 @@ def connected(settings: ForgeSettings, *, clock: Callable[[], float] = monotonic
         InvalidSettings: The app's private key is not a usable key.
     """
     # Imported here, because only processes that call forges need an HTTP client and cryptography.
-    from notify.forges.app_auth import AppCredentials  # noqa: PLC0415
-    from notify.forges.client import Connection, FixedToken, ForgeClient  # noqa: PLC0415
     from notify.forges.gitea import GiteaReader  # noqa: PLC0415
     from notify.forges.gitea_statuses import GiteaStatusWriter  # noqa: PLC0415
     from notify.forges.github import GitHubReader  # noqa: PLC0415
     from notify.forges.github_statuses import GitHubStatusWriter  # noqa: PLC0415
 
-    connection = Connection(settings)
-    if settings.app_id is not None:
-        client = ForgeClient(connection, AppCredentials(settings, connection, clock=clock))
-    else:
-        client = ForgeClient(connection, FixedToken(settings.token.value if settings.token else ""))
+    client = _client(settings, clock=clock)
     match settings.kind:
         case ForgeKind.GITHUB:
             return Connected(GitHubReader(settings, client), GitHubStatusWriter(settings, client, clock=clock))
@@ -59,6 +68,16 @@ def connected(settings: ForgeSettings, *, clock: Callable[[], float] = monotonic
             return Connected(GiteaReader(settings, client), GiteaStatusWriter(settings, client))
         case _:
             assert_never(settings.kind)
+
+
+def _client(settings: ForgeSettings, *, clock: Callable[[], float]) -> "ForgeClient":
+    from notify.forges.app_auth import AppCredentials  # noqa: PLC0415
+    from notify.forges.client import Connection, FixedToken, ForgeClient  # noqa: PLC0415
+
+    connection = Connection(settings)
+    if settings.app_id is not None:
+        return ForgeClient(connection, AppCredentials(settings, connection, clock=clock))
+    return ForgeClient(connection, FixedToken(settings.token.value if settings.token else ""))
 
 
 def reader(settings: ForgeSettings, *, clock: Callable[[], float] = monotonic) -> ForgeReader:

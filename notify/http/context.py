@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from notify.channels.email.writing.compose import Composer
 from notify.channels.links import ForgedLink, SignedLinks
 from notify.domain.ports import Doorbell
+from notify.heads.stage import Queues
 from notify.http.pages import Pages
 from notify.http.person_tokens import PersonTokens
 from notify.store.database import Database
@@ -29,6 +30,7 @@ class Context:
         calls_per_minute: Limit for each caller; None: unlimited.
         client_seconds: How long a caller may take to send a body.
         forges: Forges whose webhooks are taken.
+        queues: Queues whose heads are validated.
         operators: People whose preferences page has the emails for operators.
         names: Host names the API answers to, besides local ones; None: any.
     """
@@ -41,6 +43,7 @@ class Context:
     people: PersonTokens | None
     no_mail: str | None
     forges: Forges
+    queues: Queues
     operators: Collection[str] = ()
     relays: tuple[str, ...] = ()
     tally: Tally | None = None

@@ -121,7 +121,7 @@ def load_facts(
 ) -> tuple[Known, Mentioned]:
     """Load everyone these events may concern, and find whom each mentions; one statement."""
     readings = {event.id: mentions_in(event) for event in batch}
-    named = {event.actor for event in batch}.union(*(event.requested_reviewers for event in batch))
+    named = {event.actor for event in batch}.union(*map(_stated_people, batch))
     known = audiences.around(
         connection,
         {event.topic for event in batch},
@@ -131,6 +131,11 @@ def load_facts(
     usernames = UsernameIndex(known.people)
     mentioned = {id_: filter(None, map(usernames.find, found)) for id_, found in readings.items()}
     return known, {id_: tuple(dict.fromkeys(found)) for id_, found in mentioned.items()}
+
+
+def _stated_people(event: Event) -> tuple[str, ...]:
+    """The people whom the event itself names."""
+    return (*event.requested_reviewers, *event.suspects, *event.told_broken)
 
 
 def mentions_in(event: Event) -> tuple[Readings, ...]:
@@ -178,6 +183,8 @@ def audience_of(
         mentioned=mentioned[event.id] if COMMENT_MENTIONED in known.event_types else (),
         requested=event.requested_reviewers,
         operators=tuple(operators),
+        suspects=event.suspects,
+        told_broken=event.told_broken,
     )
     return trigger(involved)
 

@@ -4,7 +4,14 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from notify.domain import events
-from notify.domain.audience import AudienceMember, InvolvedPeople, everyone_involved, operators, requested_reviewers
+from notify.domain.audience import (
+    AudienceMember,
+    InvolvedPeople,
+    everyone_involved,
+    operators,
+    people_of_queue,
+    requested_reviewers,
+)
 
 Trigger = Callable[[InvolvedPeople], tuple[AudienceMember, ...]]
 
@@ -25,5 +32,9 @@ OWN_TRIGGERS: Mapping[str, Trigger] = MappingProxyType(
     {
         events.SYNC_FAILING: operators,
         events.STATUS_DEAD: operators,
+        events.REQUEST_STUCK: operators,
+        events.HEAD_BROKEN: people_of_queue,
+        events.HEAD_RECOVERED: people_of_queue,
+        events.HEAD_VALIDATED: people_of_queue,
     }
 )

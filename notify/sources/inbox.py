@@ -1,7 +1,7 @@
 """The inbox: stores webhook deliveries; later reads each change from the forge and hands in its event."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
@@ -26,13 +26,15 @@ from notify.domain.forge import (
     Unreadable,
 )
 from notify.domain.forge_answers import ForgeFault
+from notify.domain.forge_settings import QueueSettings
 from notify.domain.outcomes import DeliveryStatus
 from notify.domain.ports import Doorbell
-from notify.domain.stages import FAN_OUT, INBOX
+from notify.domain.stages import FAN_OUT, HEADS, INBOX
 from notify.sources.mirror import Mirror, NameTaken, mirror_of
 from notify.store.database import Database
 from notify.store.forges import deliveries, repositories
 from notify.store.forges.deliveries import Delivery, NewDelivery, Result
+from notify.store.heads import polls
 from notify.store.outbox import items
 from notify.store.outbox.items import ItemOutcome
 from notify.work.forges import Forge, ForgeNotAsked, Forges
@@ -80,8 +82,14 @@ class Inbox:
         *,
         doorbell: Doorbell,
         rng: Random,
+        queues: Collection[QueueSettings] = (),
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
+        """
+        Args:
+            queues: Whose refs are looked at as soon as somebody pushes to them.
+        """
+        self._queues = queues
         self._database = database
         self._forges = forges
         self._doorbell = doorbell
@@ -124,7 +132,8 @@ class Inbox:
             case Ping():
                 return self._finish(claim, Result(status=DeliveryStatus.DONE))
             case Push() | RepositoryMoved():
-                return self._note_repository(claim, forge, parsed.repository)
+                pushed = self._pushed(forge, parsed) if isinstance(parsed, Push) else ()
+                return self._note_repository(claim, forge, parsed.repository, pushed=pushed)
             case ForgeEvent() | ChangeTouched():
                 return self._read_again(claim, forge, parsed, delivery.now)
 
@@ -180,13 +189,23 @@ class Inbox:
             ours = self._end(connection, claim, items.done(claim), result)
         return _counts(result) if ours else {}
 
-    def _note_repository(self, claim: Claim, forge: Forge, repository: Repository) -> Mapping[str, int]:
-        """Store a repository that was renamed or pushed to, and sweep it at once."""
+    def _pushed(self, forge: Forge, push: Push) -> list[str]:
+        """The queues that validate what was pushed."""
+        where = (forge.name, push.repository.full_name.lower(), push.ref)
+        return [one.name for one in self._queues if (one.forge, one.repository.lower(), one.ref) == where]
+
+    def _note_repository(
+        self, claim: Claim, forge: Forge, repository: Repository, *, pushed: Sequence[str] = ()
+    ) -> Mapping[str, int]:
+        """Store a repository that was renamed or pushed to, and sweep it at once; look at the queues *pushed* to."""
         result = Result(status=DeliveryStatus.DONE, repository=repository.full_name)
         with self._database.begin() as connection:
             repositories.put(connection, forge.name, [repository])
             repositories.make_due(connection, forge.name, forge_id=repository.id)
+            polls.make_due(connection, pushed)
             ours = self._end(connection, claim, items.done(claim), result)
+        if pushed:
+            self._doorbell.ring(HEADS)
         return _counts(result) if ours else {}
 
     def _finish(self, claim: Claim, result: Result) -> Mapping[str, int]:

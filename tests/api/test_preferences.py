@@ -8,7 +8,7 @@ import httpx
 import pytest
 from sqlalchemy import func, insert, select
 
-from notify.domain.events import COMMENT_CREATED, COMMENT_MENTIONED
+from notify.domain.events import COMMENT_CREATED, COMMENT_MENTIONED, HEAD_VALIDATED
 from notify.domain.preferences import Person
 from notify.intake.triggers import OWN_TRIGGERS, TRIGGERS
 from notify.store.database import Database
@@ -34,7 +34,7 @@ DEFAULTS = {
     "own_actions": False,
     "mentions_pierce_mutes": False,
     "preferences": [
-        {"event_type_code": code, "enabled": code != OFF_BY_DEFAULT, "overridden": False}
+        {"event_type_code": code, "enabled": code not in {OFF_BY_DEFAULT, HEAD_VALIDATED}, "overridden": False}
         for code in sorted({REQUIRED, OFF_BY_DEFAULT, *TYPES})
     ],
     "undeliverable": None,

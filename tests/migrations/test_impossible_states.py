@@ -10,6 +10,7 @@ from psycopg.errors import CheckViolation, ForeignKeyViolation, NotNullViolation
 from sqlalchemy import Connection, Table, func, insert, select, text
 from sqlalchemy.exc import DatabaseError
 
+from notify.store.tables import heads
 from notify.store.tables.emails import email_attempts, email_jobs, events, notifications, work_items
 from notify.store.tables.forges import (
     forge_actions,
@@ -152,6 +153,13 @@ ADD: dict[Table, Add] = {
     unmapped_logins: adds(unmapped_logins, forge="github", login="mallory", missed=1, last_event_key="k"),
     commit_statuses: status_of,
     status_attempts: status_attempt,
+    heads.queues: adds(heads.queues, name="main", version=1),
+    heads.requests: adds(heads.requests, queue="main", id=1, uri="git://host/repo", version=1),
+    heads.request_uris: adds(heads.request_uris, queue="main", uri="git://host/repo", request_id=1),
+    heads.builds: adds(heads.builds, queue="main", id="b-1", request_id=1, version=1),
+    heads.facts: adds(heads.facts, queue="main", uri="git://host/repo", project="", degree=0, request_id=1),
+    heads.counters: adds(heads.counters, queue="main", domain="request", value=1),
+    heads.queue_polls: adds(heads.queue_polls, queue="main", due_at=func.now()),
     work_items: adds(work_items, stage="toy", id=1, lane=1),
     events: rows.event,
     email_jobs: rows.job,
@@ -276,6 +284,23 @@ IMPOSSIBLE: list[tuple[Table, str, dict[str, Any]]] = [
     (status_attempts, "request", {"request": TOO_LONG}),
     (status_attempts, "took_ms", {"took_ms": -1}),
     (api_tokens, "scopes", {"scopes": ["ops", "root"]}),
+    (heads.queues, "last_green", {"last_green_uri": "git://host/repo"}),
+    (heads.queues, "in_flight", {"in_flight_count": 1}),
+    (heads.queues, "in_flight", {"in_flight": [1]}),
+    (heads.queues, "latest", {"last_green_uri": "git://host/repo", "last_green_request_id": 1}),
+    (heads.requests, "id", {"id": 0}),
+    (heads.requests, "state", {"state": "lost", "finished_at": func.now()}),
+    (heads.requests, "finished_when_final", {"state": "failed"}),
+    (heads.requests, "finished_when_final", {"finished_at": func.now()}),
+    (heads.requests, "forced", {"forced": True}),
+    (heads.requests, "build_strategy", {"build_strategy": "partial"}),
+    (heads.requests, "base", {"base_uri": "git://host/repo"}),
+    (heads.requests, "base", {"build_strategy": "incremental"}),
+    (heads.builds, "status", {"status": "lost"}),
+    (heads.facts, "degree", {"degree": 1.5}),
+    (heads.facts, "degree", {"degree": -0.5}),
+    (heads.queue_polls, "fault", {"fault": "away"}),
+    (heads.queue_polls, "fault_length", {"fault": TOO_LONG, "fault_at": func.now()}),
 ]
 
 
@@ -380,6 +405,9 @@ OF_FORGES = [
     *((twice(table), UniqueViolation) for table in (forge_entries, identities, unmapped_logins)),
     *((second(table), UniqueViolation) for table in (forge_changes, forge_reviewers, forge_branches, cl_owners)),
     (twice(identities, login="aLICE", username="bob"), UniqueViolation),
+    *((twice(table), UniqueViolation) for table in (heads.queues, heads.requests, heads.request_uris, heads.builds)),
+    *((twice(table), UniqueViolation) for table in (heads.facts, heads.counters, heads.queue_polls)),
+    (twice(heads.builds, id="b-2"), UniqueViolation),
     (nothings(forge_changes, "repository_id", 0), ForeignKeyViolation),
     (nothings(forge_reviewers, "number", 2), ForeignKeyViolation),
     (nothings(forge_branches, "repository_id", 0), ForeignKeyViolation),

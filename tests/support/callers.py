@@ -7,12 +7,14 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from notify import wiring
 from notify.api.app import build_app
 from notify.channels.links import SignedLinks
 from notify.domain import preferences as domain
 from notify.http.context import Context
 from notify.http.pages import Pages
 from notify.http.person_tokens import issue_user_token, shared_secret
+from notify.settings import Settings
 from notify.store.database import Database
 from notify.store.directory import directory, tokens
 from notify.store.directory.tokens import Scope
@@ -47,6 +49,7 @@ def context(database: Database, doorbell: RecordingDoorbell, links: SignedLinks)
         links=links,
         people=shared_secret(JWT_SECRET),
         forges=Forges(database, {}),
+        queues=wiring.queues(Settings(database_url=database.url), database, doorbell=doorbell),
         no_mail="NOTIFY_SMTP_URL is not set: nothing is claimed",
     )
 

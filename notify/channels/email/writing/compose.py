@@ -21,7 +21,7 @@ from notify.channels.email.writing.render import Placeholder, Rendered, Rendered
 from notify.channels.languages import marked
 from notify.channels.links import SUFFIXES, Scope, SignedLinks, encoded, subject
 from notify.domain.audience import Reason
-from notify.domain.events import ChangeList, Event, topic_name
+from notify.domain.events import HEAD_BROKEN, HEAD_RECOVERED, ChangeList, Event, topic_name
 from notify.domain.jobs import EmailFacts
 from notify.domain.preferences import Person
 from notify.domain.schedule import DeferredBy
@@ -40,6 +40,11 @@ WHY = {
     Reason.PARTICIPANT: marked("you took part in %(cl)s"),
     Reason.OPERATOR: marked("you are an operator of notify"),
 }
+# To an author a queue is something else than a change list.
+WHY_OF_TYPE = {
+    HEAD_BROKEN: {Reason.AUTHOR: marked("a change of yours is in it")},
+    HEAD_RECOVERED: {Reason.AUTHOR: marked("you were told that %(cl)s was broken")},
+}
 WHY_A_DIGEST = {
     DeferredBy.HOURLY: marked("you chose an hourly digest"),
     DeferredBy.DAILY: marked("you chose a daily digest"),
@@ -47,6 +52,12 @@ WHY_A_DIGEST = {
     DeferredBy.QUIET_HOURS: marked("your quiet hours are over"),
     DeferredBy.PAUSE: marked("your pause is over"),
 }
+
+
+def _why(email: EmailFacts) -> str:
+    return WHY_OF_TYPE.get(email.event.type, {}).get(email.reason) or WHY[email.reason]
+
+
 LINKS = (Placeholder.MUTE_URL, Placeholder.PREFERENCES_URL)
 PLAIN_ADDRESS = pattern(r"[A-Za-z0-9:/._~\[\]-]+")
 
@@ -225,7 +236,7 @@ class Composer:
         return _PerLanguage(facts=facts, rendered=rendered, locale=locale, headers=headers)
 
     def _new_reason(self, written: _PerLanguage, email: EmailFacts) -> _PerReason:
-        why = WHY_A_DIGEST[email.digest] if email.digest else WHY[email.reason]
+        why = WHY_A_DIGEST[email.digest] if email.digest else _why(email)
         name = topic_name(email.event.type, email.change_list.link)
         known = {Placeholder.REASON: self._renderer.translated(why, locale=written.locale, cl=name)}
         text, html = written.rendered.text.with_values(known), written.rendered.html.with_values(known)

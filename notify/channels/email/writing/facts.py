@@ -21,6 +21,9 @@ LONGEST_TITLE = 250
 READ_FOR_EACH_SHOWN = 4
 SINCE = "since"
 MOST_NAMES = 20
+MOST_PROJECTS = 10
+MOST_SUSPECTS = 20
+SHORT_SHA = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +67,8 @@ def facts_of(email: EmailFacts, *, limits: Limits) -> dict[str, Any]:
     """Everything a template may say about an email; None where nothing is known."""
     cl, event = email.change_list, email.event
     comment, review, request, change = map(event.payload_object, ("comment", "review", "request", "change"))
-    source, status = map(event.payload_object, ("source", "status"))
-    addresses = (one.get("url") for one in (comment, review, change))
+    source, status, queue = map(event.payload_object, ("source", "status", "queue"))
+    addresses = (one.get("url") for one in (comment, review, change, queue))
     written = {
         "comment": comment_facts(comment, limits=limits) if comment else None,
         "review": review_facts(review, limits=limits) if review else None,
@@ -80,6 +83,7 @@ def facts_of(email: EmailFacts, *, limits: Limits) -> dict[str, Any]:
         "can_mute": event.type not in FOR_OPERATORS,
         "source": one_line_facts(source, limits=limits) if source else None,
         "status": one_line_facts(status, limits=limits) if status else None,
+        "queue": queue_facts(queue, limits=limits) if queue else None,
         "request": {"reviewers": _some_names(request["reviewers"])} if request else None,
         "snippet": next((one["snippet"] for one in written.values() if one), ""),
     }
@@ -93,6 +97,41 @@ def one_line_facts(stated: Mapping[str, Any], *, limits: Limits) -> dict[str, An
         else value
         for name, value in stated.items()
     }
+
+
+def queue_facts(stated: Mapping[str, Any], *, limits: Limits) -> dict[str, Any]:
+    """What a template may say about a queue's head: the range, what is broken, and whose commits are in it."""
+    projects, suspects = stated["projects"][:MOST_PROJECTS], stated["suspects"][:MOST_SUSPECTS]
+    left = len(stated["projects"]) + stated["more_projects"] - len(projects)
+    return {
+        **one_line_facts({name: stated[name] for name in ("name", "repository", "ref", "request")}, limits=limits),
+        "head": _short(stated["head"]),
+        "base": _short(stated["base"] or ""),
+        "projects": [
+            {
+                "name": comments.shortened(comments.one_line(one["name"]), limits.name),
+                "percent": _percent(one["degree"]),
+            }
+            for one in projects
+        ],
+        "more_projects": left,
+        "suspects": [_suspect_facts(one, limits=limits) for one in suspects],
+        "more_suspects": len(stated["suspects"]) + stated["more_suspects"] - len(suspects),
+    }
+
+
+def _suspect_facts(stated: Mapping[str, Any], *, limits: Limits) -> dict[str, str | None]:
+    shown = one_line_facts({name: stated[name] or "" for name in ("title", "name", "link")}, limits=limits)
+    return {**shown, "sha": _short(stated["sha"]), "url": web_address(stated["url"], limits=limits)}
+
+
+def _short(sha: str) -> str:
+    return comments.one_line(sha)[:SHORT_SHA]
+
+
+def _percent(degree: float) -> int:
+    """How broken, in percent; what is not green is at least one."""
+    return max(1, round(100 * degree))
 
 
 def _some_names(stated: Sequence[str]) -> list[str]:

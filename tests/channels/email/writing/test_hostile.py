@@ -30,6 +30,7 @@ TAGS = {
     *("html", "head", "meta", "title", "style", "body", "div", "p", "a", "strong", "em", "span", "br", "pre", "code"),
     *("ul", "ol", "li", "blockquote", "hr", "h1", "h2", "h3", "h4", "h5", "h6"),
 }
+KEPT = {"state", "line", "since"}
 WEB_OR_MAIL = r"(https?://|mailto:)[^\s]*"
 
 
@@ -53,7 +54,7 @@ def replaced(value: Any, words: str) -> Any:
     """The payload with this text in place of every user text."""
     if isinstance(value, Mapping):
         return {
-            name: inner if name in {"state", "line", "since"} else replaced(inner, words)
+            name: inner if name in KEPT or isinstance(inner, int | float) else replaced(inner, words)
             for name, inner in value.items()
         }
     return [replaced(inner, words) for inner in value] if isinstance(value, list) else words
@@ -108,13 +109,9 @@ def test_no_name_title_path_or_text_can_act_in_an_email_about_several_events(att
 @pytest.mark.parametrize("event_type", sample.PAYLOADS)
 def test_text_that_looks_like_a_template_placeholder_is_text(event_type: str) -> None:
     composed = written(attacked(event_type, PLACES))
-    assert (
-        composed.text.split("\n\n", 1)[0]
-        .replace("\n", " ")
-        .removeprefix("Forge ")
-        .removeprefix("The status ")
-        .startswith(f"{PLACES} ")
-    )
+    headline = composed.text.split("\n\n", 1)[0].replace("\n", " ")
+    assert f"{PLACES} " in headline
+    assert len(headline) < 2 * len(PLACES)
     assert PLACES in Page(composed.html).words
     assert "49" not in composed.subject
 

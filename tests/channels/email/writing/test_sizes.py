@@ -109,6 +109,11 @@ def test_a_hundred_events_of_a_type_with_the_largest_content_are_an_email_that_n
         "request": {"reviewers": ["😀" * 200] * 100},
         "change": {"summary": "word " * 90_000, "revision": "r" * 1_000},
         "source": {**sample.SOURCE, "words": "word " * 200},
+        "queue": {
+            **sample.QUEUE,
+            "projects": [{"name": "p" * 1_000, "degree": 0.5}] * 50,
+            "suspects": [{**one, "title": "word " * 200} for one in sample.SUSPECTS] * 50,
+        },
         "status": {**sample.STATUS, "words": "word " * 200, "context": "c" * 1_000, "repository": "r" * 200},
     }
     payload = {name: full[name] for name in made.event.payload}

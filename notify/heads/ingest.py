@@ -1,0 +1,59 @@
+"""Takes in a queue's newest head: one request for each, however many ask, and whatever is interrupted."""
+
+from collections.abc import Callable, Mapping
+
+from notify.domain.errors import NotifyError
+from notify.domain.forge_settings import QueueSettings
+from notify.domain.head_ports import AlreadyExists, NotFound, SourceControl, Stores
+from notify.domain.heads import QUEUE_NAME, Request, RequestId
+from notify.heads.queue_rows import advance_latest
+
+REQUEST_NUMBERS = "request"
+
+SourceOf = Callable[[QueueSettings], SourceControl]
+
+
+class InvalidQueueName(NotifyError):
+    """A queue's name has letters, digits and any of _ . / -, at most 100, and begins with a letter, digit or _."""
+
+
+class UnknownQueue(NotifyError):
+    """No queue of this name is configured."""
+
+
+def ingest(name: str, *, queues: Mapping[str, QueueSettings], source_of: SourceOf, stores: Stores) -> RequestId:
+    """
+    The request that validates the queue's newest head, new or known.
+
+    Raises:
+        InvalidQueueName: It is no name.
+        UnknownQueue: No such queue is configured; ``known`` names those that are.
+        NotFound: Its ref does not exist.
+        SourceControlUnavailable: Nothing was stored.
+    """
+    if not QUEUE_NAME.fullmatch(name):
+        raise InvalidQueueName(queue=name[:200])
+    if name not in queues:
+        raise UnknownQueue(queue=name, known=", ".join(sorted(queues)) or "none")
+    uri = source_of(queues[name]).latest()
+    id_ = _claimed(name, uri, stores)
+    # Another process may have ended between its claim and these.
+    try:
+        stores.requests.create(Request(id=id_, uri=uri))
+    except AlreadyExists:
+        return id_
+    advance_latest(stores.queues, id_)
+    return id_
+
+
+def _claimed(queue: str, uri: str, stores: Stores) -> RequestId:
+    """The one request of this head."""
+    try:
+        return stores.uris.get_id_by_uri(queue, uri)
+    except NotFound:
+        id_ = RequestId(queue, stores.counters.next(queue, REQUEST_NUMBERS))
+    try:
+        stores.uris.create(queue, uri, id_)
+    except AlreadyExists:
+        return stores.uris.get_id_by_uri(queue, uri)
+    return id_

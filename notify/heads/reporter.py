@@ -1,0 +1,122 @@
+"""Shows what becomes of a request on its commit, and tells people."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from notify.domain.events import HEAD_BROKEN, HEAD_RECOVERED, HEAD_VALIDATED, REQUEST_STUCK
+from notify.domain.forge_settings import QueueSettings
+from notify.domain.head_ports import Commit, NotFound, SourceControl
+from notify.domain.heads import Build, Fact, Head, Request, RequestState
+from notify.domain.ports import Doorbell
+from notify.domain.queue_events import queue_event
+from notify.domain.stages import FAN_OUT, STATUSES
+from notify.domain.statuses import StatusState
+from notify.intake.own_events import emit_own
+from notify.statuses.publish import publish
+from notify.statuses.schema import StatusIn
+from notify.store.database import Database
+from notify.store.heads import people
+
+MOST_SUSPECTS = 1_000
+
+WORDS = {
+    RequestState.ACCEPTED: "Waits to be validated",
+    RequestState.PROCESSING: "Is being validated",
+    RequestState.SUPERSEDED: "Not validated: a newer head came first",
+    RequestState.SUCCEEDED: "Green",
+    RequestState.FAILED: "Broken",
+    RequestState.CANCELLED: "Not validated: the build was cancelled or skipped",
+}
+STATES = {
+    RequestState.ACCEPTED: StatusState.PENDING,
+    RequestState.PROCESSING: StatusState.PENDING,
+    RequestState.SUPERSEDED: StatusState.ERROR,
+    RequestState.SUCCEEDED: StatusState.SUCCESS,
+    RequestState.FAILED: StatusState.FAILURE,
+    RequestState.CANCELLED: StatusState.ERROR,
+}
+FORCED = "Could not be validated"
+
+
+@dataclass(frozen=True, slots=True)
+class CommitAndMail:
+    """A ``Reporter``: a status on the commit, and an event for those whom it concerns."""
+
+    database: Database
+    queue: QueueSettings
+    source: SourceControl
+    doorbell: Doorbell
+
+    def progress(self, request: Request) -> None:
+        with self.database.begin() as connection:
+            self._show(connection, request)
+        self.doorbell.ring(STATUSES)
+
+    def ended(self, request: Request, *, build: Build | None, facts: Sequence[Fact]) -> None:
+        commits = self._suspected(request) if facts and request.state is RequestState.FAILED else ()
+        with self.database.begin() as connection:
+            self._show(connection, request, build)
+            self._tell(connection, request, build=build, facts=facts, commits=commits)
+        self.doorbell.ring(STATUSES)
+        self.doorbell.ring(FAN_OUT)
+
+    def _show(self, connection: Connection, request: Request, build: Build | None = None) -> None:
+        status = StatusIn(
+            forge=self.queue.forge,
+            repository=self.queue.repository,
+            sha=Head.parse(request.uri).sha,
+            context=f"notify/{self.queue.name}",
+            state=StatusState.ERROR if request.forced else STATES[request.state],
+            description=FORCED if request.forced else WORDS[request.state],
+            target_url=build.url if build else None,
+        )
+        publish(connection, [status])
+
+    def _tell(
+        self,
+        connection: Connection,
+        request: Request,
+        *,
+        build: Build | None,
+        facts: Sequence[Fact],
+        commits: Sequence[Commit],
+    ) -> None:
+        """An event, unless something is known of a newer head already: then this is no news."""
+        event_type = self._event_type(connection, request)
+        if event_type is None or (facts and people.is_known_after(connection, request.id)):
+            return
+        event = queue_event(
+            event_type,
+            self.queue,
+            request,
+            build=build,
+            facts=facts,
+            suspects=people.suspects(connection, commits, forge=self.queue.forge),
+            told=people.told_broken(connection, self.queue.name) if event_type == HEAD_RECOVERED else (),
+        )
+        emit_own(connection, [event])
+
+    def _event_type(self, connection: Connection, request: Request) -> str | None:
+        if request.forced:
+            return REQUEST_STUCK
+        match request.state:
+            case RequestState.FAILED:
+                return HEAD_BROKEN
+            case RequestState.SUCCEEDED:
+                was_broken = bool(people.degree_before(connection, request.id))
+                return HEAD_RECOVERED if was_broken else HEAD_VALIDATED
+            case _:
+                return None
+
+    def _suspected(self, request: Request) -> Sequence[Commit]:
+        """The commits since the base; where history was rewritten, the head's own."""
+        try:
+            return self.source.between(request.base_uri, request.uri, limit=MOST_SUSPECTS)
+        except NotFound:
+            pass
+        try:
+            return [self.source.change_info(request.uri)]
+        except NotFound:
+            return ()

@@ -1,0 +1,1 @@
+"""Runners of builds: where a head is validated."""

@@ -1,0 +1,256 @@
+"""
+The stage: looks at each queue's ref when it is time, and takes requests forward, several at a time.
+
+Decided: a worker's requests come forward in a few threads, since source control and runners are waited for.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from datetime import timedelta
+from random import Random
+from threading import Lock
+from time import monotonic
+
+import structlog
+from sqlalchemy import Connection
+
+from notify.checkpoints import Checkpoint, no_checkpoint
+from notify.domain.claims import Claim, Lane
+from notify.domain.forge_settings import QueueSettings
+from notify.domain.head_ports import (
+    BuildRunner,
+    NotFound,
+    Reporter,
+    RunnerRefused,
+    RunnerUnavailable,
+    SourceControl,
+    SourceControlUnavailable,
+    Stores,
+)
+from notify.domain.heads import Request, RequestId
+from notify.domain.outcomes import INTERNAL_ERROR
+from notify.domain.ports import Doorbell
+from notify.domain.stages import HEADS
+from notify.heads.ingest import ingest
+from notify.heads.steps import Steps
+from notify.store.database import UNAVAILABLE, Database
+from notify.store.heads import polls, requests
+from notify.store.heads.requests import Requests
+from notify.store.outbox import items
+from notify.store.outbox.items import ItemOutcome
+from notify.work.stage import BatchStage
+
+THREADS = 8
+RENEWED_AFTER = 1 / 3
+
+log = structlog.get_logger(__name__)
+
+
+class Queues:
+    """
+    The configured queues of one process, and what reaches each.
+
+    Args:
+        source_of: Makes the source control of a queue; *runner_of* and *reporter_of* likewise.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, QueueSettings],
+        *,
+        stores: Stores,
+        source_of: Callable[[QueueSettings], SourceControl],
+        runner_of: Callable[[QueueSettings], BuildRunner],
+        reporter_of: Callable[[QueueSettings], Reporter],
+    ) -> None:
+        self.settings = settings
+        self.stores = stores
+        self._source_of, self._runner_of, self._reporter_of = source_of, runner_of, reporter_of
+
+    def ingest(self, name: str) -> RequestId:
+        """The request that validates the queue's newest head; see ``notify.heads.ingest``."""
+        return ingest(name, queues=self.settings, source_of=self._source_of, stores=self.stores)
+
+    def source(self, name: str) -> SourceControl:
+        """The history of a configured queue."""
+        return self._source_of(self.settings[name])
+
+    def steps(self, name: str, *, freed: Callable[[str], None], checkpoint: Checkpoint) -> Steps:
+        queue = self.settings[name]
+        return Steps(
+            queue=queue,
+            stores=self.stores,
+            source=self._source_of(queue),
+            runner=self._runner_of(queue),
+            reporter=self._reporter_of(queue),
+            freed=freed,
+            checkpoint=checkpoint,
+        )
+
+
+class Heads:
+    """Takes requests forward. Thread-safe; create it after a fork."""
+
+    name = HEADS
+    ordered = False
+    counts = ("ended", "waiting")
+
+    def __init__(
+        self,
+        database: Database,
+        queues: Queues,
+        *,
+        doorbell: Doorbell,
+        lease: timedelta,
+        rng: Random,
+        checkpoint: Checkpoint = no_checkpoint,
+    ) -> None:
+        self._database = database
+        self._queues = queues
+        self._doorbell = doorbell
+        self._lease = lease
+        self._rng = rng
+        self._checkpoint = checkpoint
+        self._lock = Lock()
+        self._pool: ThreadPoolExecutor | None = None
+
+    def work(self, claims: Sequence[Claim]) -> Mapping[str, int]:
+        """Take these requests as far as they go now."""
+        known = Requests(self._database).by_items([one.id for one in claims])
+        under_way = {self._threads().submit(self._outcome, one, known.get(one.id)): one for one in claims}
+        done: Counter[str] = Counter()
+        renewed = monotonic()
+        while under_way:
+            ready, _ = wait(
+                under_way, timeout=self._lease.total_seconds() * RENEWED_AFTER, return_when="FIRST_COMPLETED"
+            )
+            for one in ready:
+                del under_way[one]
+            done.update(self._settle([one.result() for one in ready]))
+            if under_way and monotonic() - renewed > self._lease.total_seconds() * RENEWED_AFTER:
+                renewed = monotonic()
+                with self._database.begin() as connection:
+                    attempts = [(one.id, one.attempt) for one in under_way.values()]
+                    items.extend(connection, HEADS, attempts, lease=self._lease)
+        return done
+
+    def bury(self, connection: Connection, ids: Sequence[int]) -> None:  # noqa: ARG002 - stores have their own
+        """Three workers died of these requests: they could not be validated."""
+        for request in Requests(self._database).by_items(list(ids)).values():
+            self._fail_closed(request)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._pool is not None:
+                self._pool.shutdown(wait=False)
+
+    def _outcome(self, claim: Claim, request: Request | None) -> ItemOutcome:
+        if request is None:
+            return items.done(claim)
+        if request.id.queue not in self._queues.settings:
+            return self._later(claim, request, "unknown_queue")
+        try:
+            again = self._steps(request).advance(request)
+        except (SourceControlUnavailable, RunnerUnavailable) as error:
+            return self._later(claim, request, f"{type(error).__name__}: {error}")
+        except (RunnerRefused, NotFound) as error:
+            log.warning("heads.cannot_validate", request=str(request.id), reason=type(error).__name__)
+            self._fail_closed(Requests(self._database).get(request.id))
+            return items.done(claim)
+        except UNAVAILABLE:
+            raise
+        except Exception as error:
+            log.exception("heads.failed", request=str(request.id))
+            return self._later(claim, request, f"{INTERNAL_ERROR}: {type(error).__name__}")
+        return items.done(claim) if again is None else _again(claim, again)
+
+    def _later(self, claim: Claim, request: Request, reason: str) -> ItemOutcome:
+        """Due again after the backoff; once the budget is spent the request is at its end."""
+        outcome = items.later(claim, reason[:250], rng=self._rng)
+        if outcome.lane is Lane.DEAD:
+            self._fail_closed(Requests(self._database).get(request.id))
+        return outcome
+
+    def _fail_closed(self, request: Request) -> None:
+        if request.id.queue in self._queues.settings:
+            self._steps(request).fail_closed(request)
+
+    def _steps(self, request: Request) -> Steps:
+        return self._queues.steps(request.id.queue, freed=self._freed, checkpoint=self._checkpoint)
+
+    def _freed(self, queue: str) -> None:
+        with self._database.begin() as connection:
+            requests.wake_waiting(connection, queue)
+        self._doorbell.ring(HEADS)
+
+    def _settle(self, outcomes: Sequence[ItemOutcome]) -> Counter[str]:
+        with self._database.begin() as connection:
+            ours = items.settle(connection, HEADS, outcomes)
+        return Counter(_count_of(one) for one in outcomes if one.name in ours)
+
+    def _threads(self) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="heads")
+            return self._pool
+
+
+class HeadsStage:
+    """The stage ``heads``. A queue's ref is looked at every *poll*; a webhook makes that due at once."""
+
+    name = HEADS
+
+    def __init__(self, heads: Heads, batch: BatchStage, database: Database, queues: Queues, *, poll: timedelta) -> None:
+        self._heads = heads
+        self._batch = batch
+        self._database = database
+        self._queues = queues
+        self._poll = poll
+        self._stopping = False
+
+    def is_due(self) -> bool:
+        """Whether a queue is to be looked at, or a request to be taken forward; never without a queue."""
+        if not self._queues.settings:
+            return False
+        with self._database.single() as connection:
+            if polls.is_due(connection, list(self._queues.settings)):
+                return True
+        return self._batch.is_due()
+
+    def drain(self) -> Mapping[str, float]:
+        for name in self._queues.settings:
+            if not self._stopping:
+                self._look(name)
+        return self._batch.drain()
+
+    def stop(self, *, at_most_seconds: float = 0.0) -> None:
+        self._stopping = True
+        self._batch.stop(at_most_seconds=at_most_seconds)
+        self._heads.close()
+
+    def _look(self, name: str) -> None:
+        """Take in the queue's head if it is time; a queue that cannot be looked at stops no other."""
+        with self._database.single() as connection:
+            if not polls.take(connection, name, every=self._poll):
+                return
+        fault = None
+        try:
+            self._queues.ingest(name)
+        except (SourceControlUnavailable, NotFound) as error:
+            fault = str(error)
+            log.warning("heads.poll_failed", queue=name, fault=type(error).__name__)
+        with self._database.single() as connection:
+            polls.note(connection, name, fault=fault)
+
+
+def _again(claim: Claim, after: timedelta) -> ItemOutcome:
+    return ItemOutcome(id=claim.id, attempt=claim.attempt, lane=Lane.NORMAL, due_in=after.total_seconds())
+
+
+def _count_of(outcome: ItemOutcome) -> str:
+    if outcome.lane is None:
+        return "ended"
+    if outcome.lane is Lane.DEAD:
+        return "dead"
+    return "retried" if outcome.failed else "waiting"

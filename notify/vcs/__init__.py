@@ -1,0 +1,1 @@
+"""Source control: what queues need of git, through its command line."""

@@ -1,0 +1,344 @@
+"""The contract of runners: a request has one build, whose end is told truly; over HTTP, by a command, and in memory."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any, Protocol
+
+import psutil
+import pytest
+
+from notify.domain.forge_settings import CommandRunner, HttpRunner, QueueSettings
+from notify.domain.head_ports import BuildRunner, NotFound, RunnerRefused, RunnerUnavailable
+from notify.domain.heads import BuildReport, BuildStatus, ProjectResult, Request, RequestId, Strategy
+from notify.heads.runners.command import CommandBuildRunner
+from notify.heads.runners.http import HttpBuildRunner
+from notify.vcs.git import GitSourceControl
+from tests.support.head_peers import MemoryRunner
+from tests.support.remotes import GitRemote, needs_git
+from tests.support.wait import until
+
+URI = f"git://host/repo/refs%2Fheads%2Fmain/{'a' * 40}"
+
+
+class Peer(Protocol):
+    """A runner, and what happens on its other side."""
+
+    @property
+    def runner(self) -> BuildRunner: ...
+
+    @property
+    def uri(self) -> str:
+        """A head that can be built."""
+
+    def started(self) -> int:
+        """How many builds were started."""
+
+    def end(self, build_id: str, status: BuildStatus) -> None:
+        """The build ends so."""
+
+
+@dataclass
+class InMemory:
+    runner: MemoryRunner
+    uri: str = URI
+
+    def started(self) -> int:
+        return len(self.runner.builds)
+
+    def end(self, build_id: str, status: BuildStatus) -> None:
+        self.runner.end(build_id, status, ProjectResult("api", 0.5))
+
+
+class Ci(ThreadingHTTPServer):
+    """A build service, which keeps each build under its idempotency key."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), CiHandler)
+        self.builds: dict[str, dict[str, Any]] = {}
+        self.calls: list[tuple[str, str, dict[str, Any]]] = []
+        self.instead: list[tuple[int, bytes]] = []
+
+
+class CiHandler(BaseHTTPRequestHandler):
+    server: Ci
+
+    def do_POST(self) -> None:
+        length = int(self.headers["Content-Length"])
+        content = json.loads(self.rfile.read(length))
+        self.server.calls.append(("POST", self.headers.get("Authorization", ""), content))
+        key = self.headers["Idempotency-Key"].rpartition("/")[2]
+        self.server.builds.setdefault(key, {"status": "running", "url": f"https://ci.example/{key}"})
+        self._answer(201, {"id": key})
+
+    def do_GET(self) -> None:
+        build = self.server.builds.get(self.path.rpartition("/")[2])
+        self._answer(200, build) if build else self._answer(404, {})
+
+    def do_DELETE(self) -> None:
+        build = self.server.builds.get(self.path.rpartition("/")[2])
+        if build and build["status"] == "running":
+            build["status"] = "cancelled"
+        self._answer(204 if build else 404, {})
+
+    def _answer(self, status: int, content: object) -> None:
+        body = json.dumps(content).encode()
+        if self.server.instead:
+            status, body = self.server.instead.pop(0)
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """The tests read nothing of it."""
+
+
+@dataclass
+class OverHttp:
+    ci: Ci
+    runner: HttpBuildRunner
+    uri: str = URI
+
+    def started(self) -> int:
+        return len(self.ci.builds)
+
+    def end(self, build_id: str, status: BuildStatus) -> None:
+        self.ci.builds[build_id] = {
+            "status": status,
+            "url": f"https://ci.example/{build_id}",
+            "projects": [{"name": "api", "degree": 0.5}],
+        }
+
+
+@contextmanager
+def over_http() -> Iterator[OverHttp]:
+    ci = Ci()
+    thread = Thread(target=ci.serve_forever, args=[0.01])
+    thread.start()
+    runner = HttpBuildRunner(HttpRunner(url=f"http://127.0.0.1:{ci.server_port}/builds"))
+    yield OverHttp(ci, runner)
+    runner.close()
+    ci.shutdown()
+    thread.join()
+    ci.server_close()
+
+
+# Waits for the file that says how it is to end.
+WAITING = """
+import json, os, pathlib, sys, time
+folder = pathlib.Path(sys.argv[1])
+with (folder / "started").open("a") as file: file.write("x")
+while not (folder / "end").exists(): time.sleep(0.01)
+pathlib.Path(os.environ["PROJECTS_FILE"]).write_text(json.dumps({"api": 0.5}))
+sys.exit(int((folder / "end").read_text()))
+"""
+
+
+@dataclass
+class ByCommand:
+    runner: CommandBuildRunner
+    folder: Path
+    uri: str
+
+    def started(self) -> int:
+        until((self.folder / "started").exists)
+        return len((self.folder / "started").read_text())
+
+    def end(self, build_id: str, status: BuildStatus) -> None:
+        del build_id
+        unfinished = self.folder / "unfinished"
+        unfinished.write_text("0" if status is BuildStatus.SUCCESS else "3")
+        unfinished.rename(self.folder / "end")
+
+
+def by_command(folder: Path, command: tuple[str, ...] | None = None, *, seconds: float = 60) -> ByCommand:
+    remote = GitRemote(folder / "remote.git")
+    remote.point("refs/heads/main", remote.commit("first"))
+    settings = CommandRunner(command=command or (sys.executable, "-c", WAITING, str(folder)))
+    queue = QueueSettings(
+        name="main",
+        forge="github",
+        repository="acme/monorepo",
+        ref="refs/heads/main",
+        remote=str(remote.folder),
+        runner=settings,
+    )
+    source = GitSourceControl(queue, folder / "mirrors")
+    runner = CommandBuildRunner(settings, source.repository_with, folder / "builds", seconds=seconds)
+    return ByCommand(runner, folder, source.latest())
+
+
+@pytest.fixture(params=["memory", "http", pytest.param("command", marks=needs_git)])
+def peer(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Peer]:
+    match request.param:
+        case "memory":
+            yield InMemory(MemoryRunner())
+        case "http":
+            with over_http() as made:
+                yield made
+        case _:
+            command = by_command(tmp_path)
+            yield command
+            command.end("", BuildStatus.SUCCESS)
+
+
+def request_of(peer: Peer, number: int = 1) -> Request:
+    return Request(id=RequestId("monorepo/main", number), uri=peer.uri, strategy=Strategy.FULL)
+
+
+def ended(peer: Peer, build_id: str) -> BuildReport:
+    until(lambda: peer.runner.report(build_id).status.is_final)
+    return peer.runner.report(build_id)
+
+
+def test_starting_a_request_twice_is_one_build(peer: Peer) -> None:
+    first = peer.runner.start(request_of(peer))
+    assert peer.runner.start(request_of(peer)) == first
+    assert peer.started() == 1
+
+
+def test_a_build_runs_until_it_ends(peer: Peer) -> None:
+    build = peer.runner.start(request_of(peer))
+    assert peer.runner.report(build).status is BuildStatus.RUNNING
+    peer.end(build, BuildStatus.SUCCESS)
+    assert ended(peer, build).status is BuildStatus.SUCCESS
+
+
+def test_a_build_that_failed_says_which_projects_are_broken(peer: Peer) -> None:
+    build = peer.runner.start(request_of(peer))
+    peer.end(build, BuildStatus.FAILURE)
+    report = ended(peer, build)
+    assert report.status is BuildStatus.FAILURE
+    assert report.projects == (ProjectResult("api", 0.5),)
+
+
+def test_starting_a_request_again_after_its_end_changes_nothing(peer: Peer) -> None:
+    build = peer.runner.start(request_of(peer))
+    peer.end(build, BuildStatus.FAILURE)
+    ended(peer, build)
+    assert peer.runner.start(request_of(peer)) == build
+    assert peer.runner.report(build).status is BuildStatus.FAILURE
+
+
+def test_a_running_build_can_be_cancelled(peer: Peer) -> None:
+    build = peer.runner.start(request_of(peer))
+    peer.started()
+    peer.runner.cancel(build)
+    assert ended(peer, build).status is BuildStatus.CANCELLED
+
+
+def test_cancelling_what_has_ended_changes_nothing(peer: Peer) -> None:
+    build = peer.runner.start(request_of(peer))
+    peer.end(build, BuildStatus.SUCCESS)
+    ended(peer, build)
+    peer.runner.cancel(build)
+    assert peer.runner.report(build).status is BuildStatus.SUCCESS
+
+
+@pytest.mark.parametrize("name", ["nothing", "../etc", ""])
+def test_a_build_that_was_never_started_is_not_found(peer: Peer, name: str) -> None:
+    peer.runner.start(request_of(peer))
+    with pytest.raises(NotFound):
+        peer.runner.report(name)
+    with pytest.raises(NotFound):
+        peer.runner.cancel(name)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (500, b"{}", RunnerUnavailable),
+        (503, b"", RunnerUnavailable),
+        (429, b"{}", RunnerUnavailable),
+        (200, b"<html>", RunnerUnavailable),
+        (200, b"[]", RunnerUnavailable),
+        (200, b"{}", RunnerUnavailable),
+        (400, b"{}", RunnerRefused),
+        (401, b"{}", RunnerRefused),
+        (301, b"{}", RunnerRefused),
+    ],
+)
+def test_an_answer_that_is_no_answer_is_told_apart(status: int, body: bytes, expected: type[Exception]) -> None:
+    with over_http() as peer:
+        peer.ci.instead.append((status, body))
+        with pytest.raises(expected):
+            peer.runner.start(request_of(peer))
+        build = peer.runner.start(request_of(peer))
+        peer.ci.instead.append((status, body))
+        with pytest.raises(expected):
+            peer.runner.report(build)
+
+
+@pytest.mark.parametrize(
+    "projects",
+    [[{"name": "api", "degree": 2}], [{"name": "api"}], [{"degree": 1}], ["api"], [{"name": "", "degree": 0}]],
+)
+def test_a_report_that_makes_no_sense_decides_nothing(projects: list[object]) -> None:
+    with over_http() as peer:
+        build = peer.runner.start(request_of(peer))
+        peer.ci.builds[build] = {"status": "failure", "projects": projects}
+        with pytest.raises(RunnerUnavailable):
+            peer.runner.report(build)
+
+
+def test_a_runner_that_is_away_is_unavailable() -> None:
+    with over_http() as peer:
+        port = peer.ci.server_port
+    runner = HttpBuildRunner(HttpRunner(url=f"http://127.0.0.1:{port}/builds"))
+    with pytest.raises(RunnerUnavailable):
+        runner.start(request_of(InMemory(MemoryRunner())))
+    runner.close()
+
+
+@needs_git
+def test_a_command_that_takes_too_long_has_timed_out(tmp_path: Path) -> None:
+    peer = by_command(tmp_path, seconds=0.2)
+    build = peer.runner.start(request_of(peer))
+    assert ended(peer, build).status is BuildStatus.TIMED_OUT
+
+
+@needs_git
+def test_a_command_runs_in_the_commit_and_sees_no_setting_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_WEBHOOK_SECRET", "a secret of ours")
+    script = (
+        "import os, pathlib, subprocess, sys;"
+        "head = subprocess.run(['git', 'rev-parse', 'HEAD'], capture_output=True, text=True).stdout.strip();"
+        "fine = head == os.environ['HEAD_SHA'] and 'GITHUB_WEBHOOK_SECRET' not in os.environ;"
+        "sys.exit(0 if fine else 1)"
+    )
+    peer = by_command(tmp_path, (sys.executable, "-c", script))
+    build = peer.runner.start(request_of(peer))
+    assert ended(peer, build).status is BuildStatus.SUCCESS
+    assert not (tmp_path / "builds" / build / "tree").exists()
+
+
+@needs_git
+def test_a_build_whose_process_was_killed_is_no_verdict(tmp_path: Path) -> None:
+    peer = by_command(tmp_path)
+    build = peer.runner.start(request_of(peer))
+    peer.started()
+    kill_job(tmp_path / "builds" / build)
+    assert ended(peer, build).status is BuildStatus.UNEXPECTED_ERROR
+    peer.end(build, BuildStatus.SUCCESS)
+
+
+def kill_job(folder: Path) -> None:
+    """Kill a build's process and the command that it runs, as a power cut would."""
+    job = psutil.Process(json.loads((folder / "pid.json").read_text())["pid"])
+    for one in [*job.children(recursive=True), job]:
+        one.kill()
+
+
+@needs_git
+def test_a_command_that_cannot_be_run_is_no_verdict(tmp_path: Path) -> None:
+    peer = by_command(tmp_path, ("/nowhere/validate",))
+    build = peer.runner.start(request_of(peer))
+    assert ended(peer, build).status is BuildStatus.UNEXPECTED_ERROR

@@ -1,0 +1,193 @@
+"""What becomes of a head is shown on its commit and told to those whom it concerns, once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import insert, select
+
+from notify.domain.heads import BuildStatus, RequestId
+from notify.domain.preferences import Person
+from notify.heads.reporter import CommitAndMail
+from notify.store.database import Database
+from notify.store.directory import directory
+from notify.store.tables.forges import forge_changes, forge_repositories
+from notify.store.tables.people import change_lists, topic_preferences, user_notification_preferences
+from notify.store.tables.statuses import commit_statuses
+from tests.support.doorbell import RecordingDoorbell
+from tests.support.harness import WorkerHarness
+from tests.support.queues import MAIN, World, queue_settings, world_of
+from tests.support.remotes import MemorySourceControl
+
+QUEUE = "monorepo/main"
+OPENED = datetime(2026, 3, 2, 9, tzinfo=UTC)
+
+
+@dataclass
+class Story:
+    """A queue whose heads break and recover, and what people hear of it."""
+
+    world: World
+    worker: WorkerHarness
+
+    def push(self, *, author: str = "dana", merges: str | None = None) -> str:
+        """A new head by this person; *merges* is the author of the change that it merged."""
+        remote = self.world.remotes[QUEUE]
+        present = remote.ref(MAIN)
+        email = f"{author}@example.com"
+        sha = remote.commit("change", *([present] if present else []), author=author, email=email)
+        remote.point(MAIN, sha)
+        if merges is not None:
+            self._merged(sha, merges)
+        return sha
+
+    def validate(self, status: BuildStatus) -> RequestId:
+        """Take the newest head in, and build it to this end."""
+        id_ = self.world.queues.ingest(QUEUE)
+        self.world.drain()
+        self.world.end(id_, status)
+        self.world.drain()
+        self.worker.fan_out()
+        return id_
+
+    def told(self) -> list[tuple[str, str, str]]:
+        """Everyone who was told, in order: type, username, reason."""
+        rows = self.worker.execute(
+            "SELECT event_type, username, reason FROM notify.notifications"
+            " WHERE decision = 'told' ORDER BY event_id, username"
+        )
+        return [(row.event_type.removeprefix("queue."), row.username, row.reason) for row in rows]
+
+    def shown(self, sha: str) -> tuple[str, str]:
+        """The wanted status of a commit: context and state."""
+        with self.world.database.begin() as connection:
+            row = connection.execute(select(commit_statuses).where(commit_statuses.c.sha == sha)).one()
+        return row.context, row.state
+
+    def _merged(self, sha: str, author: str) -> None:
+        link = f"acme/monorepo#{len(self.world.remotes[QUEUE].commits)}"
+        with self.world.database.begin() as connection:
+            known = connection.execute(select(forge_repositories.c.id)).scalar()
+            if known is None:
+                new = insert(forge_repositories).values(forge="github", forge_id=1, full_name="acme/monorepo")
+                known = connection.execute(new.returning(forge_repositories.c.id)).scalar_one()
+            connection.execute(insert(change_lists).values(link=link, author=author))
+            connection.execute(
+                insert(forge_changes).values(
+                    repository_id=known,
+                    number=int(link.rpartition("#")[2]),
+                    link=link,
+                    title="Cap the retry",
+                    url="https://forge.example/1",
+                    state="merged",
+                    draft=False,
+                    opener=author,
+                    author=author,
+                    author_from="opener",
+                    merge_sha=sha,
+                    opened_at=OPENED,
+                    forge_updated_at=OPENED,
+                )
+            )
+
+
+@pytest.fixture
+def story(database: Database) -> Iterator[Story]:
+    world = world_of(
+        database,
+        queue_settings(),
+        reporter_of=lambda queue, remote: CommitAndMail(
+            database, queue, MemorySourceControl(queue, remote), RecordingDoorbell()
+        ),
+    )
+    with database.begin() as connection:
+        for name in ("alice", "bob", "dana", "olga", "sam"):
+            directory.put_person(connection, Person(username=name, email=f"{name}@example.com"))
+        connection.execute(insert(topic_preferences).values(username="sam", topic=f"queue:{QUEUE}", subscribed=True))
+    yield Story(world, WorkerHarness(database, None, changes={"operators": "olga"}))
+    world.stage.stop()
+
+
+def test_a_broken_head_is_told_to_those_whose_commits_are_in_it_and_to_subscribers(story: Story) -> None:
+    story.push(author="alice")
+    story.validate(BuildStatus.SUCCESS)
+    story.push(author="dana")
+    sha = story.push(author="forge", merges="bob")
+    story.validate(BuildStatus.FAILURE)
+    assert sorted(story.told()) == [
+        ("head.broken", "bob", "author"),
+        ("head.broken", "dana", "author"),
+        ("head.broken", "sam", "subscriber"),
+    ]
+    assert story.shown(sha) == (f"notify/{QUEUE}", "failure")
+
+
+def test_a_recovery_is_told_to_those_who_were_told_that_it_was_broken(story: Story) -> None:
+    story.push(author="dana")
+    story.validate(BuildStatus.FAILURE)
+    sha = story.push(author="bob")
+    story.validate(BuildStatus.SUCCESS)
+    assert [one for one in story.told() if one[0] == "head.recovered"] == [
+        ("head.recovered", "dana", "author"),
+        ("head.recovered", "sam", "subscriber"),
+    ]
+    assert story.shown(sha) == (f"notify/{QUEUE}", "success")
+    story.push(author="bob")
+    story.validate(BuildStatus.SUCCESS)
+    assert len([one for one in story.told() if one[0] == "head.recovered"]) == 2
+
+
+def test_a_green_head_is_told_to_subscribers_who_switched_that_on(story: Story) -> None:
+    story.push(author="dana")
+    story.validate(BuildStatus.SUCCESS)
+    assert story.told() == []
+    with story.world.database.begin() as connection:
+        connection.execute(
+            insert(user_notification_preferences).values(
+                username="sam", event_type_code="queue.head.validated", enabled=True
+            )
+        )
+    story.push(author="dana")
+    story.validate(BuildStatus.SUCCESS)
+    assert story.told() == [("head.validated", "sam", "subscriber")]
+
+
+def test_what_could_not_be_validated_is_told_to_operators_and_not_as_broken(story: Story) -> None:
+    sha = story.push(author="dana")
+    story.validate(BuildStatus.UNEXPECTED_ERROR)
+    assert story.told() == [("request.stuck", "olga", "operator")]
+    assert story.shown(sha) == (f"notify/{QUEUE}", "error")
+
+
+@pytest.mark.parametrize("status", [BuildStatus.CANCELLED, BuildStatus.SKIPPED])
+def test_a_cancelled_build_is_shown_and_told_to_nobody(story: Story, status: BuildStatus) -> None:
+    sha = story.push(author="dana")
+    story.validate(status)
+    assert story.told() == []
+    assert story.shown(sha) == (f"notify/{QUEUE}", "error")
+
+
+def test_a_head_shows_that_it_is_being_validated(story: Story) -> None:
+    sha = story.push(author="dana")
+    story.world.queues.ingest(QUEUE)
+    story.world.drain()
+    assert story.shown(sha) == (f"notify/{QUEUE}", "pending")
+
+
+def test_a_request_that_is_finished_twice_is_told_once(story: Story) -> None:
+    story.push(author="dana")
+    id_ = story.validate(BuildStatus.FAILURE)
+    before = story.told()
+    steps = story.world.queues.steps(QUEUE, freed=lambda _: None, checkpoint=lambda _: None)
+    assert steps.advance(story.world.get(id_)) is None
+    story.worker.fan_out()
+    assert story.told() == before != []
+
+
+def test_a_queue_that_is_muted_mails_nothing(story: Story) -> None:
+    with story.world.database.begin() as connection:
+        connection.execute(insert(topic_preferences).values(username="dana", topic=f"queue:{QUEUE}", muted=True))
+    story.push(author="dana")
+    story.validate(BuildStatus.FAILURE)
+    assert story.told() == [("head.broken", "sam", "subscriber")]

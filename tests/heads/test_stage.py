@@ -1,0 +1,244 @@
+"""The stage of heads on PostgreSQL: from a push to a verdict, with slots, mishaps and polls."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import update
+
+from notify.domain.claims import Lane
+from notify.domain.head_ports import NotFound, RunnerRefused, RunnerUnavailable, SourceControlUnavailable
+from notify.domain.heads import GREEN, WHOLE, BuildReport, Request, RequestId, RequestState, Strategy
+from notify.heads.ingest import InvalidQueueName, UnknownQueue
+from notify.store.database import Database
+from notify.store.heads import polls
+from notify.store.tables.emails import work_items
+from tests.support.queues import GREEN_REF, MAIN, World, queue_settings, world_of
+
+QUEUE = "monorepo/main"
+
+
+def test_a_push_is_built_and_its_green_head_promoted(world: World) -> None:
+    sha = world.push()
+    id_ = world.queues.ingest(QUEUE)
+    world.drain()
+    assert world.get(id_).state is RequestState.PROCESSING
+    assert world.stores.queues.get(QUEUE).in_flight == {id_.number}
+    world.end(id_)
+    world.drain()
+    assert world.get(id_).state is RequestState.SUCCEEDED
+    assert world.stores.facts.get(QUEUE, world.get(id_).uri, WHOLE).degree == GREEN
+    queue = world.stores.queues.get(QUEUE)
+    assert (queue.last_green_request_id, queue.in_flight) == (id_.number, frozenset())
+    assert world.remotes[QUEUE].ref(GREEN_REF) == sha
+    assert world.items() == []
+
+
+def test_a_descendant_of_a_green_head_is_built_incrementally(world: World) -> None:
+    world.push()
+    first = world.queues.ingest(QUEUE)
+    world.drain()
+    world.end(first)
+    world.drain()
+    world.push()
+    second = world.queues.ingest(QUEUE)
+    world.drain()
+    assert (world.get(second).strategy, world.get(second).base_uri) == (Strategy.INCREMENTAL, world.get(first).uri)
+    world.push(rewrite=True)
+    third = world.queues.ingest(QUEUE)
+    world.end(second)
+    world.drain()
+    world.drain()
+    assert (world.get(third).strategy, world.get(third).base_uri) == (Strategy.FULL, None)
+
+
+def test_a_hundred_that_take_in_one_head_make_one_request(database: Database) -> None:
+    world = world_of(database, queue_settings())
+    world.push()
+    with ThreadPoolExecutor(10) as pool:
+        ids = set(pool.map(lambda _: world.queues.ingest(QUEUE), range(100)))
+    assert len(ids) == 1
+    assert len(world.items()) == 1
+    assert world.stores.queues.get(QUEUE).latest_request_id == next(iter(ids)).number
+
+
+@pytest.mark.parametrize("name", ["", "-x", "a b", "q" * 101, "q\n"])
+def test_what_is_no_queues_name_is_refused(world: World, name: str) -> None:
+    with pytest.raises(InvalidQueueName):
+        world.queues.ingest(name)
+
+
+def test_a_queue_that_is_not_configured_is_refused_by_naming_those_that_are(world: World) -> None:
+    with pytest.raises(UnknownQueue) as refused:
+        world.queues.ingest("monorepo/next")
+    assert refused.value.facts["known"] == QUEUE
+
+
+def test_older_heads_give_way_to_the_newest(world: World) -> None:
+    ids = []
+    for _ in range(3):
+        world.push()
+        ids.append(world.queues.ingest(QUEUE))
+    world.drain()
+    assert [world.get(one).state for one in ids] == [
+        RequestState.SUPERSEDED,
+        RequestState.SUPERSEDED,
+        RequestState.PROCESSING,
+    ]
+    assert len(world.items()) == 1
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_no_more_are_built_at_a_time_than_the_queue_has_slots(database: Database, most: int) -> None:
+    world = world_of(database, queue_settings(most=most))
+    ids = []
+    for _ in range(most + 1):
+        world.push()
+        ids.append(world.queues.ingest(QUEUE))
+        world.drain()
+    assert [world.get(one).state for one in ids] == [RequestState.PROCESSING] * most + [RequestState.ACCEPTED]
+    world.end(ids[0])
+    world.drain()
+    # The slot that came free made the waiting request due.
+    world.stage.drain()
+    assert world.get(ids[-1]).state is RequestState.PROCESSING
+    world.stage.stop()
+
+
+def test_waiting_for_a_slot_or_a_build_is_no_failure(world: World) -> None:
+    world.push()
+    world.queues.ingest(QUEUE)
+    world.drain()
+    world.push()
+    world.queues.ingest(QUEUE)
+    for _ in range(3):
+        world.drain()
+    assert [(one["failures"], one["lane"]) for one in world.items()] == [(0, Lane.NORMAL)] * 2
+
+
+def test_a_lost_build_is_no_verdict(world: World) -> None:
+    world.push()
+    id_ = world.queues.ingest(QUEUE)
+    world.drain()
+    world.runner.lose(world.runner.started[id_])
+    world.drain()
+    request = world.get(id_)
+    assert (request.state, request.forced) == (RequestState.FAILED, True)
+    assert world.stores.queues.get(QUEUE).in_flight == frozenset()
+    with pytest.raises(NotFound):
+        world.stores.facts.get(QUEUE, request.uri, WHOLE)
+    assert world.items() == []
+
+
+class AwayRunner:
+    """A runner that does not answer."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def start(self, request: Request) -> str:  # noqa: ARG002 - the protocol's
+        raise self.error
+
+    def report(self, build_id: str) -> BuildReport:  # noqa: ARG002
+        raise self.error
+
+    def cancel(self, build_id: str) -> None:  # noqa: ARG002
+        raise self.error
+
+
+def with_runner(database: Database, runner: AwayRunner) -> World:
+    world = world_of(database, queue_settings(), instead=runner)
+    world.push()
+    return world
+
+
+@pytest.mark.parametrize("error", [RunnerUnavailable(), SourceControlUnavailable(), ZeroDivisionError()])
+def test_a_request_that_meets_trouble_is_tried_again_and_fails_once_its_budget_is_spent(
+    database: Database, error: Exception
+) -> None:
+    world = with_runner(database, AwayRunner(error))
+    id_ = world.queues.ingest(QUEUE)
+    world.drain()
+    (item,) = world.items()
+    assert (item["failures"], item["lane"]) == (1, Lane.NORMAL)
+    assert world.get(id_).state is RequestState.PROCESSING
+    with database.begin() as connection:
+        connection.execute(update(work_items).values(failures=work_items.c.max_failures - 1))
+    world.drain()
+    request = world.get(id_)
+    assert (request.state, request.forced) == (RequestState.FAILED, True)
+    assert world.stores.queues.get(QUEUE).in_flight == frozenset()
+    assert [end.facts for end in world.reporter.ends[id_]] == [frozenset()]
+
+
+def test_a_runner_that_refuses_ends_the_request_at_once(database: Database) -> None:
+    world = with_runner(database, AwayRunner(RunnerRefused()))
+    id_ = world.queues.ingest(QUEUE)
+    world.drain()
+    assert (world.get(id_).state, world.get(id_).forced) == (RequestState.FAILED, True)
+    assert world.items() == []
+
+
+def test_a_request_that_kills_its_workers_ends_unvalidated(world: World) -> None:
+    world.push()
+    id_ = world.queues.ingest(QUEUE)
+    world.drain()
+    with world.database.begin() as connection:
+        ended = {"lane": Lane.LEASED, "lapses": 2, "leased_by": "00000000-0000-0000-0000-000000000001"}
+        connection.execute(update(work_items).values(**ended, due_at=work_items.c.due_at - timedelta(hours=1)))
+    world.stage.drain()
+    assert (world.get(id_).state, world.get(id_).forced) == (RequestState.FAILED, True)
+    assert world.stores.queues.get(QUEUE).in_flight == frozenset()
+
+
+def test_each_poll_takes_in_the_newest_head(database: Database) -> None:
+    world = world_of(database, queue_settings(), poll=0)
+    world.push()
+    world.stage.drain()
+    assert world.get(RequestId(QUEUE, 1)).state is RequestState.PROCESSING
+    world.push()
+    world.stage.drain()
+    assert world.sha_of(RequestId(QUEUE, 2)) == world.remotes[QUEUE].ref(MAIN)
+
+
+def test_a_queue_is_looked_at_once_an_interval_and_at_once_when_asked(world: World) -> None:
+    world.push()
+    assert world.stage.is_due()
+    world.stage.drain()
+    world.push()
+    world.stage.drain()
+    assert world.stores.queues.get(QUEUE).latest_request_id == 1
+    with world.database.begin() as connection:
+        polls.make_due(connection, [QUEUE])
+    assert world.stage.is_due()
+    world.stage.drain()
+    assert world.stores.queues.get(QUEUE).latest_request_id == 2
+
+
+def test_a_queue_that_cannot_be_looked_at_stops_no_other(database: Database) -> None:
+    world = world_of(database, queue_settings("a"), queue_settings("b"))
+    world.push("b")
+    world.stage.drain()
+    assert world.stores.queues.get("b").latest_request_id == 1
+    with database.begin() as connection:
+        (fault,) = polls.faults(connection)
+        assert fault.queue == "a"
+        polls.make_due(connection, ["a"])
+    world.push("a")
+    world.stage.drain()
+    with database.begin() as connection:
+        assert polls.faults(connection) == []
+
+
+def test_without_queues_nothing_is_ever_due(database: Database) -> None:
+    assert not world_of(database).stage.is_due()
+
+
+def test_a_queue_that_is_no_longer_configured_is_left_for_later(world: World) -> None:
+    world.push()
+    id_ = world.queues.ingest(QUEUE)
+    world.queues.settings = {}
+    world.drain()
+    (item,) = world.items()
+    assert (item["failures"], item["reason"]) == (1, "unknown_queue")
+    assert world.get(id_).state is RequestState.ACCEPTED
