@@ -14,6 +14,7 @@ class Scale:
         outbox_rows: Sizes of the outbox, ascending.
         samples: For a latency.
         pruned_rows: Emails old enough to be deleted.
+        statuses: Shown in one run.
         repositories: With twenty open changes each, in ``sweeps`` unchanged sweeps.
         many_emails: In the drain whose memory is compared with that of ``emails``.
     """
@@ -32,6 +33,7 @@ class Scale:
     deliveries: int
     repositories: int
     sweeps: int
+    statuses: int
 
 
 FULL = Scale(
@@ -49,6 +51,7 @@ FULL = Scale(
     deliveries=3_000,
     repositories=1_000,
     sweeps=3,
+    statuses=5_000,
 )
 QUICK = Scale(
     emails=2_000,
@@ -65,4 +68,5 @@ QUICK = Scale(
     deliveries=1_000,
     repositories=50,
     sweeps=3,
+    statuses=500,
 )

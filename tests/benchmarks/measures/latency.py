@@ -41,7 +41,7 @@ EMPTY_WORKER = ("-m", "celery", "-A", "tests.benchmarks.peers.empty_task", "work
 def measure(bench: Bench) -> Iterator[Row]:
     """Milliseconds from a commit to the relay's 250, one event at a time."""
     samples = bench.scale.samples
-    ours, theirs = _emails(bench.servers, samples), _tasks(bench.servers, samples)
+    ours, theirs = _emails(bench.servers, samples), empty_tasks(bench.servers, samples)
     for name, of, goal in (("median", median, at_most(2.5, best=2)), ("p99", p99, at_most(2.5))):
         yield Row(
             what=f"idle, commit to 250, {name}",
@@ -84,7 +84,7 @@ def _email(database: Database, event: Mapping[str, Any], bell: Doorbell, near: S
     return (near.ask(least=number).answered_at - committed) * 1e3
 
 
-def _tasks(servers: BenchmarkServers, samples: int) -> list[float]:
+def empty_tasks(servers: BenchmarkServers, samples: int) -> list[float]:
     empty_broker(servers.broker)
     environment = {**os.environ, empty_task.BROKER: servers.broker, "PYTHONPATH": str(ROOT)}
     app = empty_task.app
