@@ -22,6 +22,7 @@ from notify.api import (
     preferences,
     queues,
     reference,
+    statuses,
     webhooks,
 )
 from notify.api.arrivals import Arrivals
@@ -49,6 +50,7 @@ ROUTERS = (
     forges.router,
     forges.people,
     queues.router,
+    statuses.router,
     unsubscribe.router,
     preferences_page.router,
     preferences_page.mine,

@@ -23,6 +23,33 @@ EVENT = {
     },
 }
 MERGED = {"key": "merge-4821", "type": "cl.merged", "actor": "alice", "cl": {"link": "CL-4821"}}
+STATUS = {
+    "forge": "github",
+    "repository": "acme/app",
+    "sha": "9f8c7d6e5b4a39281706f5e4d3c2b1a098765432",
+    "context": "ci/build",
+    "state": "failure",
+    "description": "3 of 40 tests failed",
+    "target_url": "https://ci.example/builds/17",
+}
+CHECK_RUN = {
+    **STATUS,
+    "context": "ci/tests",
+    "kind": "check_run",
+    "output": {
+        "title": "3 of 40 tests failed",
+        "summary": "The retry is *not* capped.",
+        "annotations": [
+            {
+                "path": "src/upload/retry.py",
+                "start_line": 42,
+                "end_line": 42,
+                "level": "failure",
+                "message": "The delay grows without a limit.",
+            }
+        ],
+    },
+}
 PERSON = {
     "email": "alice@example.com",
     "display_name": "Alice Meyer",

@@ -26,6 +26,7 @@ TAGS = [
     {"name": "webhooks", "description": "Webhooks of forges. Let in by their signature."},
     {"name": "forges", "description": "Repositories and webhook deliveries, for operators. Scope `ops`."},
     {"name": "queues", "description": "At which commit a branch is green. Scopes `events:write` and `ops`."},
+    {"name": "statuses", "description": "Statuses on commits. Scope `statuses:write`; for operators `ops`."},
     {"name": "pages", "description": "HTML pages behind the signed links in emails."},
     {"name": "health", "description": "Probes and metrics. Open to everybody."},
 ]

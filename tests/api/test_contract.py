@@ -20,6 +20,7 @@ from schemathesis.core.transport import Response
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 from sqlalchemy import ColumnElement, Table, select
 
+from notify.api import examples
 from notify.channels.links import SignedLinks
 from notify.domain.events import COMMENT_CREATED
 from notify.store.database import Database
@@ -38,6 +39,7 @@ FORGET = (
 )
 EVENT_OF_A_KEY = "/api/v1/events/{key}"
 DELIVERIES = "/api/v1/forges/deliveries"
+STATUSES = "/api/v1/statuses"
 CONFIG = "/api/v1/user/notification/config"
 EVENT = {
     "key": "1",
@@ -112,11 +114,14 @@ def beyond_a_schema(path: str) -> list[CheckFunction]:
     """
     Beyond the schema: an event type is named once and required ones stay on, and 5.0 is no integer.
 
+    A status has the states of its kind, and an annotation does not end before it starts.
     An unknown filter of which nothing is sent, as an empty list, is none.
     """
     excluded: dict[str, list[CheckFunction]] = {
         CONFIG: [positive_data_acceptance],
         DELIVERIES: [negative_data_rejection],
+        f"{STATUSES}/batch": [positive_data_acceptance],
+        STATUSES: [positive_data_acceptance, negative_data_rejection],
     }
     return excluded.get(path, [])
 
@@ -140,7 +145,7 @@ def test_sequences_of_calls_conform_to_the_document(
     lead_on(app.openapi())
     whole = schemathesis.openapi.from_asgi("/openapi.json", app)
     schema = whole.include(path_regex="^/api/").exclude(
-        path_regex="^/api/v1/(forges|identities|ingest|builds|queues|requests)"
+        path_regex="^/api/v1/(forges|identities|ingest|builds|queues|requests|statuses)"
     )
     schema.config.generation.update(modes=[GenerationMode.POSITIVE])
 
@@ -204,6 +209,7 @@ def something_of_everything(api: httpx.Client, visitor: Callable[[str], Visitor]
     written = [
         api.put("/api/v1/people/dana", json={"email": "dana@example.com"}, headers=dana.as_program),
         api.post("/api/v1/events", json=EVENT, headers=dana.as_program),
+        api.put(STATUSES, json=examples.CHECK_RUN, headers=dana.as_program),
         api.put("/api/v1/user/notification/config", json={"enabled": False}, headers=dana.as_person),
         api.post(links.mute_change_list("dana", "CL-1"), data={"List-Unsubscribe": "One-Click"}),
     ]
@@ -214,10 +220,29 @@ def something_of_everything(api: httpx.Client, visitor: Callable[[str], Visitor]
 @pytest.mark.parametrize(
     ("reader", "names"),
     [
-        ("dana", {"key": "1", "username": "dana", "link": "CL-1", "job_id": "1", "delivery_id": "1", **A_QUEUE}),
+        (
+            "dana",
+            {
+                "key": "1",
+                "username": "dana",
+                "link": "CL-1",
+                "job_id": "1",
+                "delivery_id": "1",
+                "status_id": "1",
+                **A_QUEUE,
+            },
+        ),
         (
             "a stranger",
-            {"key": "0", "username": "nobody", "link": "CL-0", "job_id": "2", "delivery_id": "2", **A_QUEUE},
+            {
+                "key": "0",
+                "username": "nobody",
+                "link": "CL-0",
+                "job_id": "2",
+                "delivery_id": "2",
+                "status_id": "2",
+                **A_QUEUE,
+            },
         ),
     ],
 )

@@ -21,6 +21,7 @@ class Scope(StrEnum):
 
     EVENTS_WRITE = "events:write"
     DIRECTORY_WRITE = "directory:write"
+    STATUSES_WRITE = "statuses:write"
     OPS = "ops"
 
 

@@ -169,13 +169,14 @@ api_tokens = Table(
     row_id(),
     required("name", Text, "What the token is for."),
     required("token_hash", Text, "SHA-256 of the token in hex; the token itself is never stored."),
-    required("scopes", ARRAY(Text), "What it allows: events:write, directory:write, ops."),
+    required("scopes", ARRAY(Text), "What it allows: events:write, directory:write, statuses:write, ops."),
     required("created_at", INSTANT, "When it was created.", default="now()"),
     optional("revoked_at", INSTANT, "When it was revoked; null: valid."),
     optional("last_used_at", INSTANT, "When it was last used, to the minute; null: never."),
     UniqueConstraint("token_hash"),
     CheckConstraint(
-        "cardinality(scopes) > 0 AND scopes <@ ARRAY['events:write', 'directory:write', 'ops']", name="scopes"
+        "cardinality(scopes) > 0 AND scopes <@ ARRAY['events:write', 'directory:write', 'statuses:write', 'ops']",
+        name="scopes",
     ),
     comment="Bearer tokens of programs.",
 )
