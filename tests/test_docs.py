@@ -246,11 +246,12 @@ def test_the_grants_of_the_events_page_are_enough_to_emit(database_url: str) -> 
 
 def test_the_grants_of_the_forges_page_are_enough_to_publish(database_url: str) -> None:
     (grants,) = blocks("docs/forges.md", "sql")
+    status = wanted(context="of a role")
     with psycopg.connect(database_url) as connection:
         connection.execute("CREATE ROLE application")
         connection.execute(grants.encode())
         connection.execute("SET ROLE application")
-        versions = [notify.publish(connection, wanted(), doorbell=NoDoorbell()).version for _ in range(2)]
+        versions = [notify.publish(connection, status, doorbell=NoDoorbell()).version for _ in range(2)]
         connection.rollback()
     assert versions == [1, 2]
 
