@@ -76,8 +76,7 @@ def empty(connection: Connection) -> None:
     """
     Delete the rows of every table but the event types.
 
-    Many DELETEs in one call, which is five times as fast as a call for each; TRUNCATE and a copy of a template are slower
-    than both.
+    Many DELETEs in one call are five times as fast as a call for each; TRUNCATE and a copy of a template are slower.
     """
     connection.exec_driver_sql(EMPTY)
 
