@@ -131,10 +131,10 @@ def over_http() -> Iterator[OverHttp]:
 
 # Waits for the file that says how it is to end.
 WAITING = """
-import json, os, pathlib, sys, time
+import json, os, pathlib, sys, threading
 folder = pathlib.Path(sys.argv[1])
 with (folder / "started").open("a") as file: file.write("x")
-while not (folder / "end").exists(): time.sleep(0.01)
+while not (folder / "end").exists(): threading.Event().wait(0.01)
 pathlib.Path(os.environ["PROJECTS_FILE"]).write_text(json.dumps({"api": 0.5}))
 sys.exit(int((folder / "end").read_text()))
 """
