@@ -200,6 +200,8 @@ class Settings(BaseModel):
     """How long webhook deliveries that are done or ignored are kept; dead ones as long as dead emails."""
     keep_statuses_days: int = Field(default=14, ge=1, le=3650)
     """How long statuses that are shown or skipped are kept; dead ones as long as dead emails."""
+    keep_requests_days: int = Field(default=90, ge=1, le=3650)
+    """How long requests of queues are kept, with builds and facts; the newest and the last green one stay."""
     forges_file: Path | None = None
     """TOML file that names forges and queues; none: no webhook is taken, no forge is read."""
     reconcile_seconds: float = Field(default=300, gt=0, le=86_400)
@@ -266,6 +268,7 @@ class Settings(BaseModel):
             bodies=bodies,
             deliveries=timedelta(days=self.keep_deliveries_days),
             statuses=timedelta(days=self.keep_statuses_days),
+            requests=timedelta(days=self.keep_requests_days),
         )
 
 

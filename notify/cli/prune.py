@@ -13,10 +13,11 @@ def prune(
     as_json: AsJson = False,
 ) -> None:
     """
-    Delete old, finished data now: emails, attempts, events, webhook deliveries, statuses and statistics.
+    Delete old, finished data now: emails, attempts, events, webhook deliveries, statuses, requests and statistics.
 
-    NOTIFY_KEEP_SENT_DAYS, NOTIFY_KEEP_DEAD_DAYS, NOTIFY_KEEP_DELIVERIES_DAYS, NOTIFY_KEEP_STATUSES_DAYS and
-    NOTIFY_KEEP_BODIES_DAYS (for the text of events) say how long data is kept. Pruning pauses while emails are due.
+    NOTIFY_KEEP_SENT_DAYS, NOTIFY_KEEP_DEAD_DAYS, NOTIFY_KEEP_DELIVERIES_DAYS, NOTIFY_KEEP_STATUSES_DAYS,
+    NOTIFY_KEEP_REQUESTS_DAYS and NOTIFY_KEEP_BODIES_DAYS (for the text of events) say how long data is kept. Pruning
+    pauses while emails are due.
     You can stop it at any time; the next run continues.
     """
     with connect() as deployment:
@@ -38,7 +39,7 @@ def prune(
 
 def _counted(rows: OldRows | Pruned) -> str:
     counts = f"{rows.jobs:,} jobs, {rows.events:,} events, {rows.deliveries:,} webhook deliveries"
-    return f"{counts}, {rows.statuses:,} statuses and {rows.stats:,} rows of statistics"
+    return f"{counts}, {rows.statuses:,} statuses, {rows.requests:,} requests and {rows.stats:,} rows of statistics"
 
 
 def _run(pruning: Pruning, old: OldRows) -> Pruned:

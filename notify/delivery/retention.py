@@ -39,6 +39,7 @@ class Pruned:
     deliveries: int = 0
     logins: int = 0
     statuses: int = 0
+    requests: int = 0
     stats: int = 0
     emptied: int = 0
     elsewhere: bool = False
@@ -47,8 +48,8 @@ class Pruned:
 
 class Pruning:
     """
-    One run: deletes emails, events without emails, webhook deliveries, statuses, the payload of other events, and
-    counts, also those of logins without a person.
+    One run: deletes emails, events without emails, webhook deliveries, statuses, requests, the payload of other
+    events, and counts, also those of logins without a person.
 
     Use each object once.
 
@@ -101,6 +102,9 @@ class Pruning:
             yield self.pruned
         for batch in self._run_batches(upkeep.prune_statuses):
             self.pruned.statuses += batch.deleted
+            yield self.pruned
+        for batch in self._run_batches(upkeep.prune_requests):
+            self.pruned.requests += batch.deleted
             yield self.pruned
         for batch in self._run_batches(upkeep.empty_events):
             self.pruned.emptied += batch.deleted

@@ -16,6 +16,7 @@ class RetentionPeriods:
     ``sent``: for sent and skipped emails and fanned-out events. ``dead``: for all other emails and events, and for
     counts. ``bodies``: for the text of events, once no email about them waits; None: as long as the event.
     ``deliveries``: for webhook deliveries that are done or ignored. ``statuses``: for those that are shown or skipped.
+    ``requests``: for requests that ended, with their builds and facts.
     """
 
     sent: timedelta = timedelta(days=14)
@@ -23,6 +24,7 @@ class RetentionPeriods:
     bodies: timedelta | None = None
     deliveries: timedelta = timedelta(days=14)
     statuses: timedelta = timedelta(days=14)
+    requests: timedelta = timedelta(days=90)
 
     @property
     def emails(self) -> Mapping[str, timedelta]:

@@ -18,7 +18,7 @@ from json import dumps
 from sqlalchemy import Connection, func, select
 
 from notify.domain.retention import RetentionPeriods
-from notify.domain.stages import DELIVER, FAN_OUT, INBOX, STATUSES
+from notify.domain.stages import DELIVER, FAN_OUT, HEADS, INBOX, STATUSES
 from notify.store.operations import stats
 
 PRUNING_LOCK = 0x7072756E65
@@ -43,6 +43,7 @@ class OldRows:
     deliveries: int
     logins: int
     statuses: int
+    requests: int
     stats: int
 
 
@@ -57,30 +58,35 @@ IS_NEEDED = """EXISTS (
         )"""
 
 
-def _batch(table: str, alias: str, condition: str, act: str, *, also: str = "") -> str:
-    """SQL that applies *act* to the old rows of the next batch for which *condition* holds."""
+def _batch(
+    table: str, alias: str, condition: str, act: str, *, also: str = "", key: str = "id", returned: str = "id"
+) -> str:
+    """SQL that applies *act* to the old rows of the next batch for which *condition* holds; *key* rises with time."""
     return f"""
     WITH seen AS MATERIALIZED (
-        SELECT id, created_at < now() - %(least)s::interval AS is_old
-        FROM notify.{table} WHERE id > %(after)s ORDER BY id LIMIT %(limit)s
+        SELECT {key} AS id, created_at < now() - %(least)s::interval AS is_old
+        FROM notify.{table} WHERE {key} > %(after)s ORDER BY {key} LIMIT %(limit)s
     ), old AS MATERIALIZED (
         SELECT id FROM seen WHERE id < (SELECT coalesce(min(id) FILTER (WHERE NOT is_old), {ENDLESS}) FROM seen)
     ), chosen AS MATERIALIZED (
-        SELECT {alias}.id FROM notify.{table} AS {alias} WHERE {alias}.id = ANY (ARRAY(SELECT id FROM old))
+        SELECT {alias}.{key} AS id FROM notify.{table} AS {alias} WHERE {alias}.{key} = ANY (ARRAY(SELECT id FROM old))
             AND {condition} FOR UPDATE OF {alias} SKIP LOCKED
     ), gone AS (
-        {act} WHERE id = ANY (ARRAY(SELECT id FROM chosen)) RETURNING id
+        {act} WHERE {key} = ANY (ARRAY(SELECT id FROM chosen)) RETURNING {returned}
     ){also}
     SELECT (SELECT count(*) FROM old) AS read, (SELECT count(*) FROM gone) AS deleted,
         coalesce((SELECT max(id) FROM old), %(after)s) AS last_id"""
 
 
-def _prune(table: str, alias: str, condition: str, stage: str) -> str:
-    forgotten = f""", forgotten AS (
-        DELETE FROM notify.work_items WHERE stage = '{stage}' AND id = ANY (ARRAY(SELECT id FROM gone))
+def _forgotten(stage: str, key: str = "id") -> str:
+    return f""", forgotten AS (
+        DELETE FROM notify.work_items WHERE stage = '{stage}' AND id = ANY (ARRAY(SELECT {key} FROM gone))
     )"""
+
+
+def _prune(table: str, alias: str, condition: str, stage: str) -> str:
     may_go = f"{_IS_OLD.format(alias)} AND {condition}"
-    return _batch(table, alias, may_go, f"DELETE FROM notify.{table}", also=forgotten)
+    return _batch(table, alias, may_go, f"DELETE FROM notify.{table}", also=_forgotten(stage))
 
 
 _PRUNE_JOBS = _prune(
@@ -97,6 +103,35 @@ _PRUNE_EVENTS = _prune(
 )
 _PRUNE_DELIVERIES = _prune("webhook_deliveries", "delivery", "true", INBOX)
 _PRUNE_STATUSES = _prune("commit_statuses", "target", "true", STATUSES)
+# The newest fact says whether the next head breaks the queue, or repairs it.
+_IS_OLD_REQUEST = """request.finished_at < now() - %(least)s::interval
+            AND EXISTS (
+                SELECT FROM notify.queues AS queue
+                WHERE queue.name = request.queue AND request.id < queue.latest_request_id
+                    AND request.id IS DISTINCT FROM queue.last_green_request_id
+                    AND request.id <> ALL (queue.in_flight)
+            )
+            AND request.id IS DISTINCT FROM (
+                SELECT fact.request_id FROM notify.facts AS fact
+                WHERE fact.queue = request.queue AND fact.project = '' ORDER BY fact.request_id DESC LIMIT 1
+            )"""
+_PRUNE_REQUESTS = _batch(
+    "requests",
+    "request",
+    _IS_OLD_REQUEST,
+    "DELETE FROM notify.requests",
+    key="item_id",
+    returned="item_id, queue, id, uri",
+    also=_forgotten(HEADS, "item_id")
+    + """, unbuilt AS (
+        DELETE FROM notify.builds AS build USING gone WHERE build.queue = gone.queue AND build.request_id = gone.id
+    ), unclaimed AS (
+        DELETE FROM notify.request_uris AS claimed USING gone
+        WHERE claimed.queue = gone.queue AND claimed.uri = gone.uri AND claimed.request_id = gone.id
+    ), unknown AS (
+        DELETE FROM notify.facts AS fact USING gone WHERE fact.queue = gone.queue AND fact.request_id = gone.id
+    )""",
+)
 _EMPTY_EVENTS = _batch(
     "events",
     "event",
@@ -118,6 +153,7 @@ _OLD_EVENTS = f"""
     )"""
 _OLD_DELIVERIES = f"SELECT count(*) FROM notify.webhook_deliveries AS delivery WHERE {_IS_OLD.format('delivery')}"
 _OLD_STATUSES = f"SELECT count(*) FROM notify.commit_statuses AS target WHERE {_IS_OLD.format('target')}"
+_OLD_REQUESTS = f"SELECT count(*) FROM notify.requests AS request WHERE {_IS_OLD_REQUEST}"
 _OLD_STATS = "SELECT count(*) FROM notify.delivery_stats WHERE minute < now() - %(kept)s::interval"
 
 _OLD_LOGINS = "SELECT count(*) FROM notify.unmapped_logins WHERE last_at < now() - %(kept)s::interval"
@@ -152,6 +188,15 @@ def prune_statuses(connection: Connection, kept: RetentionPeriods, *, limit: int
     return _run(connection, _PRUNE_STATUSES, kept.commit_statuses, limit=limit, after=after)
 
 
+def prune_requests(connection: Connection, kept: RetentionPeriods, *, limit: int, after: int = 0) -> Batch:
+    """
+    Delete old requests among the next *limit*, with their URIs, builds and facts.
+
+    Each queue keeps its newest request, its last green one, those with a slot, and the one with its newest fact.
+    """
+    return _run(connection, _PRUNE_REQUESTS, {"": kept.requests}, limit=limit, after=after)
+
+
 def empty_events(connection: Connection, kept: RetentionPeriods, *, limit: int, after: int = 0) -> Batch:
     """
     Delete the payload of old events among the next *limit*; does nothing if payloads are kept for ever.
@@ -183,6 +228,7 @@ def old(connection: Connection, kept: RetentionPeriods) -> OldRows:
         deliveries=connection.exec_driver_sql(_OLD_DELIVERIES, {"kept": _as_json(kept.webhooks)}).scalar_one(),
         logins=connection.exec_driver_sql(_OLD_LOGINS, {"kept": kept.dead}).scalar_one(),
         statuses=connection.exec_driver_sql(_OLD_STATUSES, {"kept": _as_json(kept.commit_statuses)}).scalar_one(),
+        requests=connection.exec_driver_sql(_OLD_REQUESTS, {"least": kept.requests}).scalar_one(),
         stats=connection.exec_driver_sql(_OLD_STATS, {"kept": kept.dead}).scalar_one(),
     )
 
