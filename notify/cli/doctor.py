@@ -12,6 +12,7 @@ from notify.cli.checks.delivery import delivery, unknown_change_lists
 from notify.cli.checks.deployment import broker, callers, connections, settings, stack, time_zones
 from notify.cli.checks.forges import forges
 from notify.cli.checks.mail import breaker, relay, templates
+from notify.cli.checks.queues import queues
 from notify.cli.checks.sender import sender
 from notify.cli.connect import Deployment, connect
 from notify.cli.output import AsJson, console, print_json, print_wrapped
@@ -25,6 +26,7 @@ CHECKS: Sequence[Check] = (
     delivery,
     unknown_change_lists,
     forges,
+    queues,
     connections,
     callers,
     settings,
@@ -42,9 +44,9 @@ def doctor(*, as_json: AsJson = False) -> None:
     Check everything that notify needs. Exit code 1 if something is wrong.
 
     Checks the database (schema, open transactions, autovacuum, clock), the broker, each relay (session, certificate,
-    breaker), each forge (credentials, permissions, clock, repositories, webhook deliveries) and the operators, the
-    sender's domain (SPF, DKIM, DMARC), workers and queues, recent failures, contradictory settings, every template, and
-    people's time zones.
+    breaker), each forge (credentials, permissions, clock, repositories, webhook deliveries) and the operators, each
+    queue of heads (git, ref, runner, verdicts), the sender's domain (SPF, DKIM, DMARC), workers and their queues,
+    recent failures, contradictory settings, every template, and people's time zones.
     """
     with connect() as deployment:
         findings = run_checks(deployment, CHECKS)

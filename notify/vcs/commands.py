@@ -89,6 +89,16 @@ class Git:
         return Answer(process.returncode, output.decode(errors="replace"), _in_short(words))
 
 
+def version(*, seconds: float) -> str:
+    """
+    What git says of its version.
+
+    Raises:
+        SourceControlUnavailable: It is not installed.
+    """
+    return Git(Path.cwd(), seconds).run("--version").output.strip()
+
+
 def _without_repository(environment: Mapping[str, str]) -> dict[str, str]:
     """Variables such as GIT_DIR would lead into another repository."""
     kept = {name: value for name, value in environment.items() if not name.startswith("GIT_") or name in KEPT}

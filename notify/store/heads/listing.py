@@ -31,6 +31,13 @@ _FACTS = """
     SELECT uri, project, degree FROM notify.facts
     WHERE queue = %(queue)s AND uri = ANY (%(uris)s::text[]) ORDER BY uri, project"""
 
+_WITHOUT_VERDICT = """
+    SELECT request.queue, count(*) FROM notify.requests AS request
+    WHERE request.queue = ANY (%(names)s::text[]) AND request.forced AND request.id > coalesce((
+        SELECT max(fact.request_id) FROM notify.facts AS fact WHERE fact.queue = request.queue
+    ), 0)
+    GROUP BY request.queue ORDER BY request.queue"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueView:
@@ -105,6 +112,11 @@ def request(connection: Connection, queue: str, number: int) -> RequestView | No
     """None: there is no such request."""
     row = connection.exec_driver_sql(_REQUEST, {"queue": queue, "id": number}).mappings().first()
     return None if row is None else RequestView(**row)
+
+
+def without_verdict(connection: Connection, names: Sequence[str]) -> dict[str, int]:
+    """How many requests of these queues could not be validated since the last one that could; by queue, if any."""
+    return dict(connection.exec_driver_sql(_WITHOUT_VERDICT, {"names": list(names)}).cursor.fetchall())
 
 
 def known_heads(connection: Connection, queue: str, uris: Sequence[str]) -> dict[str, KnownHead]:
