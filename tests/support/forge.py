@@ -132,10 +132,12 @@ def forge_harness(
                     webhook_url=url,
                     clock=clock,
                 )
-                made.sweep()
-                clock.set()
-                yield made
-                wiring.forges(worker.settings, database).close()
+                try:
+                    made.sweep()
+                    clock.set()
+                    yield made
+                finally:
+                    wiring.forges(worker.settings, database).close()
 
 
 @contextmanager
@@ -144,9 +146,11 @@ def _serving(settings: Settings, listening: socket.socket) -> Iterator[None]:
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
     thread = Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
-    until(lambda: server.started)
-    yield
-    server.should_exit = True
-    thread.join()
-    app.state.context.forges.close()
-    app.state.context.database.close()
+    try:
+        until(lambda: server.started)
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
+        app.state.context.forges.close()
+        app.state.context.database.close()

@@ -38,6 +38,8 @@ class Pull:
     """
     A pull request; ``merge_commit`` and ``merged_by`` None unless merged.
 
+    ``fork`` is the repository whose branch ``head`` is, which is not kept here; None: it is a branch of this one.
+
     ``commits`` are those at which its head was, the oldest first.
     """
 
@@ -64,6 +66,7 @@ class Pull:
     reviews: list[Review] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     commits: list[str] = field(default_factory=list)
+    fork: str | None = None
 
     def has(self, sha: str) -> bool:
         """Whether it brings or brought this commit."""

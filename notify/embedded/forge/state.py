@@ -123,7 +123,7 @@ class ForgeState:
             repository.pushed_at = self.now()
             self.tell("push", repository, by, {"ref": f"refs/heads/{branch}", "before": before, "after": after})
             for pull in repository.pulls.values():
-                if pull.head == branch and pull.state == "open":
+                if pull.head == branch and pull.fork is None and pull.state == "open":
                     pull.head_sha, pull.updated_at = after, self.now()
                     pull.commits.append(after)
                     self._on(repository, pull, by, "synchronize", before=before, after=after)
@@ -137,12 +137,23 @@ class ForgeState:
             self.tell("push", repository, by, {"ref": f"refs/heads/{branch}", "before": before, "after": ZERO_SHA})
 
     def open_pull(
-        self, full_name: str, *, by: str, title: str, body: str = "", head: str, base: str = "main", draft: bool = False
+        self,
+        full_name: str,
+        *,
+        by: str,
+        title: str,
+        body: str = "",
+        head: str,
+        base: str = "main",
+        draft: bool = False,
+        fork: str | None = None,
     ) -> Pull:
+        """Open a pull request from a branch, made when missing, or from one of a fork of this name."""
         with self.lock:
             repository = self.repository(full_name)
-            if head not in repository.branches:
+            if fork is None and head not in repository.branches:
                 self.push(full_name, head, by=by)
+            head_sha = repository.branches[head] if fork is None else token_hex(20)
             number = max(repository.pulls, default=0) + 1
             pull = Pull(
                 id=next(self._numbers),
@@ -151,13 +162,14 @@ class ForgeState:
                 body=body,
                 login=by,
                 head=head,
-                head_sha=repository.branches[head],
+                head_sha=head_sha,
                 base=base,
                 base_sha=repository.branches[base],
                 draft=draft,
                 created_at=self.now(),
                 updated_at=self.now(),
-                commits=[repository.branches[head]],
+                commits=[head_sha],
+                fork=fork,
             )
             repository.pulls[number] = pull
             self._on(repository, pull, by, "opened")

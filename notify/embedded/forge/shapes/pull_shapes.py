@@ -73,7 +73,7 @@ class PullShapes:
             "milestone": None,
             "author_association": "CONTRIBUTOR",
             "auto_merge": None,
-            "head": self._end(repository, pull.head, pull.head_sha),
+            "head": self._end(self._repositories.head_of(repository, pull), pull.head, pull.head_sha),
             "base": self._end(repository, pull.base, pull.base_sha),
             "_links": {name: {"href": link} for name, link in links.items()},
         }

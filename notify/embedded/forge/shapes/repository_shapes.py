@@ -1,9 +1,10 @@
 """Accounts, teams, repositories and branches, as GitHub's API shows them."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from notify.embedded.forge.records import Repository
+from notify.embedded.forge.records import Pull, Repository
 from notify.embedded.forge.state import ForgeState
 
 Json = dict[str, Any]
@@ -74,6 +75,12 @@ class RepositoryShapes:
         self._state = state
         self.web_url = web_url
         self.api_url = f"{web_url}/api/v3"
+
+    def head_of(self, repository: Repository, pull: Pull) -> Repository:
+        """The repository whose branch a pull request brings."""
+        if pull.fork is None:
+            return repository
+        return replace(repository, id=self._state.account_id(f"fork {pull.fork}"), full_name=pull.fork)
 
     def user(self, login: str) -> Json:
         url = f"{self.api_url}/users/{login}"
