@@ -1,7 +1,8 @@
 """What the doctor finds about forges."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.forges.server import ForgeServer
 from tests.support.forge import REPOSITORY, ForgeHarness, forge_harness
 from tests.support.statuses import wanted
 
+MAY_READ = {"contents": "read", "metadata": "read", "pull_requests": "read", "statuses": "read"}
 FAILS = "UPDATE notify.forge_repositories SET fault = 'forbidden', fault_at = now()"
 LATE = "UPDATE notify.forge_repositories SET swept_at = now() - interval '1 hour'"
 
@@ -60,23 +62,37 @@ def test_a_forge_that_does_not_answer_is_named(notify: Notify, tmp_path: Path, s
         assert not found(notify, "forge github")["ok"]
 
 
-def test_what_an_app_may_not_write_is_a_note(notify: Notify, tmp_path: Path, sources: ForgeHarness) -> None:
-    assert "write" not in found(notify, "forge github permissions")["found"]
+@contextmanager
+def app_that_may(sources: ForgeHarness, folder: Path, permissions: Mapping[str, str], its: str = "") -> Iterator[None]:
+    """A forge whose app has these permissions, instead of the one there is."""
     assert sources.settings.forges_file is not None
     given = sources.settings.forges_file.read_text(encoding="utf-8")
-    file = tmp_path / "reads.toml"
+    file = folder / "app.toml"
     with ForgeServer() as other, pytest.MonkeyPatch.context() as patch:
-        may_read = {"contents": "read", "metadata": "read", "pull_requests": "read", "statuses": "read"}
-        other.says("/app", {"id": 1, "slug": "notify", "permissions": may_read})
-        there = given.replace(f"{sources.forge.url}/api/v3", other.url)
-        file.write_text(f'{there}error_label = "status unknown"\n', encoding="utf-8")
+        other.says("/app", {"id": 1, "slug": "notify", "permissions": dict(permissions)})
+        file.write_text(given.replace(f"{sources.forge.url}/api/v3", other.url) + its, encoding="utf-8")
         patch.setenv("NOTIFY_FORGES_FILE", str(file))
+        yield
 
+
+def test_what_an_app_may_not_write_is_a_note(notify: Notify, tmp_path: Path, sources: ForgeHarness) -> None:
+    assert "write" not in found(notify, "forge github permissions")["found"]
+    with app_that_may(sources, tmp_path, MAY_READ, 'error_label = "status unknown"\n'):
         one = found(notify, "forge github permissions")
-
     assert one["ok"]
     for lacking in ("members: read", "statuses: write", "checks: write", "pull_requests: write"):
         assert lacking in one["found"]
+
+
+@pytest.mark.parametrize("lacking", ["contents", "metadata", "pull_requests"])
+def test_what_an_app_may_not_read_is_a_fault(
+    notify: Notify, tmp_path: Path, sources: ForgeHarness, lacking: str
+) -> None:
+    may = {name: level for name, level in MAY_READ.items() if name != lacking}
+    with app_that_may(sources, tmp_path, may):
+        one = found(notify, "forge github permissions")
+    assert not one["ok"]
+    assert f"{lacking}: read" in one["found"]
 
 
 def test_of_an_invalid_file_every_fault_is_named(
