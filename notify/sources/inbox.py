@@ -26,6 +26,7 @@ from notify.domain.forge import (
     Unreadable,
 )
 from notify.domain.forge_answers import ForgeFault
+from notify.domain.forge_events import is_own
 from notify.domain.forge_settings import QueueSettings
 from notify.domain.outcomes import DeliveryStatus
 from notify.domain.ports import Doorbell
@@ -148,7 +149,7 @@ class Inbox:
                 mirror = mirror_of(forge)
                 reading = reader.read_change(parsed.repository.full_name, number)
                 if isinstance(parsed, ForgeEvent):
-                    found = reader.complete(parsed)
+                    found = _unless_own(reader.complete(parsed), reader.own_login())
         except (ForgeFault, ForgeNotAsked) as fault:
             return self._without_an_answer(claim, forge, parsed, fault)
         self._checkpoint(INBOX_ASKED)
@@ -233,6 +234,13 @@ class Inbox:
         if ours:
             deliveries.finish(connection, claim.id, result)
         return ours
+
+
+def _unless_own(found: ForgeEvent | Ignored, own_login: str | None) -> ForgeEvent | Ignored:
+    """The event, but nobody is told what we said ourselves. Few deliveries state which account is ours."""
+    if isinstance(found, ForgeEvent) and (found.comment or found.review) and is_own(found.actor, own_login):
+        return Ignored(reason="own")
+    return found
 
 
 def _told(result: Result, key: str | None) -> Result:
