@@ -70,11 +70,11 @@ class Statuses:
         """Apply these targets."""
         lease = _Lease(claims, self._lease, stopping=self.stopping)
         done: Counter[str] = Counter()
-        with self._database.begin() as connection:
+        with self._database.single() as connection:
             targets = applying.load(connection, [one.id for one in claims])
             gate = self._gate(connection)
-            gone = [items.done(one) for one in claims if one.id not in targets]
-            items.settle(connection, STATUSES, gone)
+            if gone := [items.done(one) for one in claims if one.id not in targets]:
+                items.settle(connection, STATUSES, gone)
         by_id = {one.id: one for one in claims}
         unknown = [one for one in targets.values() if one.forge not in self._forges.by_name]
         if unknown:

@@ -53,8 +53,10 @@ _PAUSE_INSTALLATION = f"""
     ON CONFLICT (forge, installation) DO UPDATE SET pauses = known.pauses + 1, paused_until = {_END}
     RETURNING {_LEFT}"""
 _IS_OVER = "pauses > 0 AND paused_until <= now()"
-_RESUME_FORGE = f"UPDATE notify.forges SET pauses = 0 WHERE name = %(forge)s AND {_IS_OVER}"
-_RESUME_INSTALLATIONS = f"""
+_RESUME = f"""
+    WITH forge AS (
+        UPDATE notify.forges SET pauses = 0 WHERE name = %(forge)s AND {_IS_OVER}
+    )
     UPDATE notify.forge_installations SET pauses = 0
     WHERE forge = %(forge)s AND installation = ANY (%(installations)s::bigint[]) AND {_IS_OVER}"""
 _PAUSED_FOR = """
@@ -101,10 +103,7 @@ def pause(connection: Connection, forge: str, installation: int | None, *, wait:
 
 def resume(connection: Connection, forge: str, installations: Sequence[int] = ()) -> None:
     """Store that the forge and these installations have answered since their last pauses."""
-    connection.exec_driver_sql(_RESUME_FORGE, {"forge": forge})
-    if installations:
-        values = {"forge": forge, "installations": list(installations)}
-        connection.exec_driver_sql(_RESUME_INSTALLATIONS, values)
+    connection.exec_driver_sql(_RESUME, {"forge": forge, "installations": list(installations)})
 
 
 def paused_for(connection: Connection, forge: str, installation: int | None = None) -> timedelta | None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, case, func, literal, select, update
+from sqlalchemy import Connection, bindparam, case, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from notify.store.tables.operations import endpoints
@@ -57,6 +57,25 @@ class BreakerState:
 
 _row = endpoints.c
 _BREAKER = tuple(_row[name] for name in BreakerState.__slots__)
+# Built once: every group of statuses and emails sends it.
+_SUCCEEDED = (
+    update(endpoints)
+    .where(
+        _row.endpoint == bindparam("relay"),
+        (_row.failures > 0)
+        | (_row.openings > 0)
+        | (_row.state == literal(OPEN))
+        | (func.cardinality(_row.suspects) > 0),
+    )
+    .values(
+        state=CLOSED,
+        failures=0,
+        openings=0,
+        suspects=[],
+        probe_at=None,
+        changed_at=case((_row.state == OPEN, func.now()), else_=_row.changed_at),
+    )
+)
 
 
 def breaker(connection: Connection, relay: str) -> BreakerState:
@@ -169,24 +188,7 @@ def record_probe(connection: Connection, relay: str) -> bool:
 
 def record_success(connection: Connection, relay: str) -> None:
     """Reset the breaker after an accepted email; writes nothing if there is nothing to reset."""
-    connection.execute(
-        update(endpoints)
-        .where(
-            _row.endpoint == relay,
-            (_row.failures > 0)
-            | (_row.openings > 0)
-            | (_row.state == literal(OPEN))
-            | (func.cardinality(_row.suspects) > 0),
-        )
-        .values(
-            state=CLOSED,
-            failures=0,
-            openings=0,
-            suspects=[],
-            probe_at=None,
-            changed_at=case((_row.state == OPEN, func.now()), else_=_row.changed_at),
-        )
-    )
+    connection.execute(_SUCCEEDED, {"relay": relay})
 
 
 def _add(connection: Connection, relay: str) -> None:
