@@ -69,19 +69,21 @@ class Trouble:
 
     Args:
         kill_every: Seconds between two kills; ``expire_every`` between two times that all tokens expire.
+        kills: At most so many. A status whose worker dies three times is given up.
         limited: The share of calls that are answered with 403 and ``retry-after``.
         lost: The share of calls that are done, and not answered.
         in_a_hurry: Calls that failed are repeated at once.
     """
 
     kill_every: float
+    kills: int
     expire_every: float
     limited: float
     lost: float
     in_a_hurry: bool = False
 
 
-LASTING = Trouble(kill_every=5.0, expire_every=60.0, limited=0.001, lost=0.01)
+LASTING = Trouble(kill_every=5.0, kills=1_000, expire_every=60.0, limited=0.001, lost=0.01)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +203,7 @@ class Soak:
         forge.sometimes("/repos/", answer=LOST, rate=trouble.lost, seed=seed + 3)
         over = Event()
         threads = [
-            Thread(target=self._kill, args=(over, trouble.kill_every, figures, Random(seed))),
+            Thread(target=self._kill, args=(over, trouble, figures, Random(seed))),
             Thread(target=self._expire, args=(over, trouble.expire_every, figures)),
         ]
         for one in threads:
@@ -214,12 +216,13 @@ class Soak:
                 one.join()
             self._forge.rest.behave()
 
-    def _kill(self, over: Event, every: float, figures: Figures, dice: Random) -> None:
-        """The worker's parent replaces the process."""
-        while not over.wait(every):
+    def _kill(self, over: Event, trouble: Trouble, figures: Figures, dice: Random) -> None:
+        """Kill a process, and the next one after its parent has replaced it."""
+        while figures.killed < trouble.kills and not over.wait(trouble.kill_every):
             with suppress(psutil.NoSuchProcess):
-                psutil.Process(dice.choice(until(lambda: self._running.children))).kill()
+                psutil.Process(dice.choice(self._running.children)).kill()
                 figures.killed += 1
+            until(lambda: over.is_set() or len(self._running.children) == PROCESSES, seconds=60)
 
     def _expire(self, over: Event, every: float, figures: Figures) -> None:
         while not over.wait(every):
@@ -360,10 +363,9 @@ def main() -> int:
             "NOTIFY_SECRET_KEYS": "k" * 32,
         }
         made = stack.enter_context(soak(database, environment, Path(folder), broker=broker.url, lease_seconds=5))
-        phases = {
-            "together": made.together(asked.targets, seed=asked.seed),
-            "troubled": made.troubled(asked.targets, seed=asked.seed, trouble=LASTING),
-        }
+        phases = {"troubled": made.troubled(asked.targets, seed=asked.seed, trouble=LASTING)}
+        console.print(report(phases, seed=asked.seed))
+        phases["together"] = made.together(asked.targets, seed=asked.seed)
     console.print(report(phases, seed=asked.seed))
     broken = [line for one in phases.values() for line in one.broken]
     if phases["together"].calls > CALLS_A_TARGET * asked.targets:

@@ -9,7 +9,7 @@ from notify.store.database import Database
 from tests.faults.statuses_soak import CALLS_A_TARGET, LASTING, Soak, Trouble, soak
 
 FEW, MANY = 100, 10_000
-SHORT = Trouble(kill_every=0.9, expire_every=0.5, limited=0.004, lost=0.02, in_a_hurry=True)
+SHORT = Trouble(kill_every=0.9, kills=2, expire_every=0.9, limited=0.004, lost=0.02, in_a_hurry=True)
 
 
 @pytest.fixture
