@@ -147,8 +147,8 @@ class ByCommand:
     uri: str
 
     def started(self) -> int:
-        until((self.folder / "started").exists)
-        return len((self.folder / "started").read_text())
+        file = self.folder / "started"
+        return until(lambda: len(file.read_text()) if file.exists() else 0)
 
     def end(self, build_id: str, status: BuildStatus) -> None:
         del build_id
