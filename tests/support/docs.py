@@ -8,6 +8,7 @@
 | python | a process of its own |
 | sql | a transaction that is rolled back; in an empty database if it makes the schema |
 | json | an event is accepted; anything else is JSON |
+| toml | nothing: it is TOML |
 | powershell | nothing |
 """
 
@@ -16,6 +17,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,6 +87,8 @@ class Runner:
                 value = json.loads(example.text)
                 if "type" in value:
                     parse(value)
+            case "toml":
+                tomllib.loads(example.text)
             case "powershell":
                 pass
             case language:
