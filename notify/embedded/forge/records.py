@@ -74,10 +74,34 @@ class Pull:
 
 
 @dataclass(slots=True)
+class Run:
+    """
+    One run of a workflow, which ``file`` defines.
+
+    ``title`` is what GitHub lists it under; ``conclusion`` None: it has not ended.
+    """
+
+    id: int
+    number: int
+    workflow_id: int
+    file: str
+    workflow: str
+    title: str
+    login: str
+    branch: str
+    sha: str
+    created_at: datetime
+    updated_at: datetime
+    inputs: dict[str, str] = field(default_factory=dict)
+    conclusion: str | None = None
+
+
+@dataclass(slots=True)
 class Repository:
     """
     ``files`` are those of the default branch, by path; ``labels`` have their ids.
 
+    ``runs`` are those of its workflows, by id, the oldest first.
     ``commits`` are all to which a branch ever pointed.
     """
 
@@ -92,6 +116,7 @@ class Repository:
     former_names: list[str] = field(default_factory=list)
     commits: set[str] = field(default_factory=set)
     labels: dict[str, int] = field(default_factory=dict)
+    runs: dict[int, Run] = field(default_factory=dict)
 
     @property
     def owner(self) -> str:

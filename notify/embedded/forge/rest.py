@@ -19,6 +19,7 @@ from notify.embedded.forge.routes.reading_routes import ReadingRoutes
 from notify.embedded.forge.routes.refusals import InvalidRequest, Refused
 from notify.embedded.forge.routes.status_routes import StatusRoutes
 from notify.embedded.forge.routes.tokens import Tokens
+from notify.embedded.forge.routes.workflow_routes import WorkflowRoutes
 from notify.embedded.forge.shapes.shapes import Shapes
 from notify.embedded.forge.state import ForgeState, Unknown
 
@@ -58,6 +59,7 @@ class Rest:
         self._routes = (
             *StatusRoutes(state, shapes, lookup).routes(),
             *CheckRoutes(state, shapes, lookup).routes(),
+            *WorkflowRoutes(state, shapes, lookup).routes(),
             *AppRoutes(state, shapes, hooks, lookup=lookup, tokens=self._tokens).routes(),
             *ReadingRoutes(state, shapes, lookup).routes(),
             *PeopleRoutes(state, shapes, lookup).routes(),
@@ -95,6 +97,8 @@ class Rest:
         if instead.hang_up and request.client is not None:
             self.hang_up((request.client.host, request.client.port))
             return Response(status_code=UNANSWERED)
+        if instead.status == HTTPStatus.NO_CONTENT:
+            return Response(status_code=instead.status, headers=dict(instead.headers))
         if instead.status:
             return as_json({"message": instead.message}, status=instead.status, headers=instead.headers)
         return right or await self._answered(request, answer)

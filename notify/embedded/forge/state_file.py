@@ -96,7 +96,8 @@ class StateFile:
         """Every number that was given to something."""
         found = list(self._state.statuses.ids())
         for repository in self._state.repositories.values():
-            found += [repository.id, *repository.labels.values()]
+            found += [repository.id, *repository.labels.values(), *repository.runs]
+            found += [one.workflow_id for one in repository.runs.values()]
             for pull in repository.pulls.values():
                 found += [pull.id, *(one.id for one in pull.comments), *(one.id for one in pull.reviews)]
         return found

@@ -10,11 +10,13 @@ from fastapi.routing import APIRoute
 
 from notify.embedded.forge.rest import API, BY_ID
 from notify.embedded.forge.server import EmbeddedForge
+from notify.embedded.forge.workflows import FOLDER, Workflows
 from tests.support.forge_calls import app_token, client, running_forge
 from tests.support.github import faults
 
 REPOSITORY = "acme/app"
 FILE = "rfcs/cap.md"
+WORKFLOW = "heads.yml"
 APP, INSTALLATION = "app", "installation"
 
 # Who asks, what, and the name of GitHub's schema; * for a list of it.
@@ -44,6 +46,7 @@ CALLS = (
     (INSTALLATION, f"/repos/{REPOSITORY}/check-runs/{{run}}", "rest:check-run"),
     (INSTALLATION, f"/repos/{REPOSITORY}/check-runs/{{run}}/annotations", "*rest:check-annotation"),
     (INSTALLATION, f"/repos/{REPOSITORY}/issues/1/labels", "*rest:label"),
+    (INSTALLATION, f"/repos/{REPOSITORY}/actions/runs/{{workflow_run}}", "rest:workflow-run"),
 )
 
 
@@ -55,6 +58,7 @@ def forge(tmp_path: Path) -> Iterator[EmbeddedForge]:
         state.add_repository(REPOSITORY)
         state.teams["acme/core"] = ["dana"]
         state.put_file(REPOSITORY, FILE, "---\nslug: cap\n---\n", by="alice")
+        state.put_file(REPOSITORY, f"{FOLDER}/{WORKFLOW}", "on: workflow_dispatch\n", by="alice")
         state.open_pull(REPOSITORY, by="alice", title="Cap the retry", head="cap")
         state.request_review(REPOSITORY, 1, by="alice", logins=["bob"], teams=["core"])
         state.comment(REPOSITORY, 1, by="carol", body="Why?")
@@ -100,8 +104,13 @@ def test_every_answer_is_as_github_describes_it(
 ) -> None:
     repository = forge.state.repository(REPOSITORY)
     pull = repository.pulls[1]
-    run = told(installation, pull.head_sha)[1].json()["id"]
-    facts = {"repository": repository.id, "review": pull.reviews[0].id, "sha": pull.head_sha, "run": run}
+    facts = {
+        "repository": repository.id,
+        "review": pull.reviews[0].id,
+        "sha": pull.head_sha,
+        "run": told(installation, pull.head_sha)[1].json()["id"],
+        "workflow_run": Workflows(forge.state).start(REPOSITORY, WORKFLOW, branch="main", by="alice").id,
+    }
     found = {}
     for who, path, name in CALLS:
         answer = (installation if who == INSTALLATION else app).get(path.format(**facts))
@@ -125,6 +134,25 @@ def test_what_sets_a_status_is_answered_as_github_describes_it(
     assert (labelled.status_code, faults("*rest:label", labelled.json())) == (200, [])
     bare = installation.delete(f"/repos/{REPOSITORY}/issues/1/labels/broken")
     assert (bare.status_code, faults("*rest:label", bare.json())) == (200, [])
+
+
+def test_what_starts_and_cancels_a_workflow_is_answered_as_github_describes_it(
+    forge: EmbeddedForge, installation: httpx.Client
+) -> None:
+    started = installation.post(
+        f"/repos/{REPOSITORY}/actions/workflows/{WORKFLOW}/dispatches",
+        json={"ref": "main", "return_run_details": True},
+    )
+    assert (started.status_code, faults("rest:workflow-dispatch-response", started.json())) == (200, [])
+    run = f"/repos/{REPOSITORY}/actions/runs/{started.json()['workflow_run_id']}"
+    assert started.json()["run_url"] == f"{forge.url}/api/v3{run}"
+    listed = installation.get(f"/repos/{REPOSITORY}/actions/workflows/{WORKFLOW}/runs").json()
+    assert (listed["total_count"], faults("*rest:workflow-run", listed["workflow_runs"])) == (1, [])
+    cancelled = installation.post(f"{run}/cancel")
+    assert (cancelled.status_code, faults("rest:empty-object", cancelled.json())) == (202, [])
+    assert faults("rest:workflow-run", installation.get(run).json()) == []
+    again = installation.post(f"{run}/cancel")
+    assert (again.status_code, faults("rest:basic-error", again.json())) == (409, [])
 
 
 def test_errors_are_as_github_describes_them(forge: EmbeddedForge, installation: httpx.Client) -> None:
@@ -154,7 +182,11 @@ def test_an_answer_that_lacks_something_is_found(app: httpx.Client) -> None:
 
 def test_every_call_of_notify_is_held_against_a_description(forge: EmbeddedForge) -> None:
     """Whatever route is added to the forge for notify to read is to be listed here."""
-    elsewhere = {"/installation/repositories", f"/repos/{REPOSITORY}/commits/1/check-runs"}
+    elsewhere = {
+        "/installation/repositories",
+        f"/repos/{REPOSITORY}/commits/1/check-runs",
+        f"/repos/{REPOSITORY}/actions/workflows/{WORKFLOW}/runs",
+    }
     asked = {path.partition("?")[0] for _, path, _ in CALLS} | elsewhere
     routes = [one for one in forge.rest.router().routes if isinstance(one, APIRoute) and one.methods == {"GET"}]
     named = [one for one in routes if not one.path.startswith(f"{API}{BY_ID}/")]

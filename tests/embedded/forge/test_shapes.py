@@ -7,6 +7,7 @@ import pytest
 from notify.embedded.forge.records import Repository
 from notify.embedded.forge.shapes.shapes import Shapes
 from notify.embedded.forge.state import ForgeState
+from notify.embedded.forge.workflows import FOLDER, Workflows
 from tests.support.github import faults
 
 REPOSITORY = "acme/app"
@@ -42,6 +43,9 @@ def everything_happens(state: ForgeState) -> None:
     state.edit_pull(REPOSITORY, 1, by="alice", title="Cap the upload retry")
     state.add_labels(REPOSITORY, 1, by="bob", names=["slow"])
     state.remove_label(REPOSITORY, 1, by="bob", name="Slow")
+    state.put_file(REPOSITORY, f"{FOLDER}/heads.yml", "on: workflow_dispatch\n", by="alice")
+    run = Workflows(state).start(REPOSITORY, "heads.yml", branch="main", by="alice")
+    Workflows(state).end(REPOSITORY, run.id, "failure")
     state.close(REPOSITORY, 1, by="alice")
     state.reopen(REPOSITORY, 1, by="alice")
     state.merge(REPOSITORY, 1, by="bob")
@@ -67,6 +71,8 @@ def test_every_webhook_is_as_github_describes_it(told: list[tuple[str, dict[str,
         "pull_request$closed",
         "pull_request$reopened",
         "repository$renamed",
+        "workflow_run$requested",
+        "workflow_run$completed",
     }
 
 

@@ -8,6 +8,7 @@ from sys import executable
 
 from notify.embedded.forge.server import forging
 from notify.embedded.forge.state_file import REPOSITORIES, STATUSES
+from notify.embedded.forge.workflows import FOLDER, Workflows
 from tests.embedded.forge.conftest import REPOSITORY
 from tests.support.forge_calls import client, installation_token
 from tests.support.wait import until
@@ -29,6 +30,9 @@ def test_what_was_kept_is_there_after_a_restart(tmp_path: Path) -> None:
         first.state.add_repository(REPOSITORY)
         first.state.open_pull(REPOSITORY, by="alice", title="Change", head="b")
         first.state.add_labels(REPOSITORY, 1, by="bob", names=["slow"])
+        first.state.put_file(REPOSITORY, f"{FOLDER}/heads.yml", "on: workflow_dispatch\n", by="bob")
+        workflow = Workflows(first.state).start(REPOSITORY, "heads.yml", branch="main", by="bob")
+        Workflows(first.state).end(REPOSITORY, workflow.id, "success")
         sha = first.state.repository(REPOSITORY).pulls[1].head_sha
         with client(first, installation_token(first, tmp_path)) as calls:
             calls.post(f"/repos/{REPOSITORY}/statuses/{sha}", json={"state": "pending"}).raise_for_status()
@@ -47,7 +51,7 @@ def test_what_was_kept_is_there_after_a_restart(tmp_path: Path) -> None:
         assert {name: again[name] for name in told_alike} == {name: shown[name] for name in told_alike}
         assert again["output"]["summary"] == "s"
         made = second.state.comment(REPOSITORY, 1, by="bob", body="Again")
-        assert made.id > max(run["id"], *second.state.statuses.ids())
+        assert made.id > max(run["id"], workflow.id, *second.state.statuses.ids())
 
 
 def test_a_killed_forge_has_kept_every_status_that_it_answered(tmp_path: Path) -> None:

@@ -11,9 +11,17 @@ PERMISSIONS = {
     "members": "read",
     "statuses": "write",
     "checks": "write",
+    "actions": "write",
 }
 # No webhooks about what the app itself shows on commits.
-EVENTS = ["issue_comment", "pull_request", "pull_request_review", "pull_request_review_comment", "push"]
+EVENTS = [
+    "issue_comment",
+    "pull_request",
+    "pull_request_review",
+    "pull_request_review_comment",
+    "push",
+    "workflow_run",
+]
 MADE_AT = "2024-01-01T00:00:00Z"
 
 

@@ -4,6 +4,7 @@ from notify.embedded.forge.shapes.app_shapes import AppShapes
 from notify.embedded.forge.shapes.payloads import Payloads
 from notify.embedded.forge.shapes.pull_shapes import PullShapes
 from notify.embedded.forge.shapes.repository_shapes import RepositoryShapes
+from notify.embedded.forge.shapes.run_shapes import RunShapes
 from notify.embedded.forge.shapes.status_shapes import StatusShapes
 from notify.embedded.forge.state import ForgeState
 
@@ -20,4 +21,5 @@ class Shapes:
         self.pulls = PullShapes(self.repositories)
         self.app = AppShapes(state, self.repositories, app_id)
         self.statuses = StatusShapes(self.repositories, self.pulls, self.app)
-        self.payloads = Payloads(self.repositories, self.pulls)
+        self.runs = RunShapes(self.repositories)
+        self.payloads = Payloads(self.repositories, self.pulls, self.runs)
