@@ -140,6 +140,8 @@ class Workflows(Protocol):
     def cancel(self, full_name: str, id_: int) -> None:
         """A run that has ended stays as it is."""
 
+    def close(self) -> None: ...
+
 
 class WebhookParser(Protocol):
     """Reads the deliveries of one forge. Pure: no clock, no network. Never raises, whatever the bytes are."""

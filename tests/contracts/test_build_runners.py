@@ -1,4 +1,8 @@
-"""The contract of runners: a request has one build, whose end is told truly; over HTTP, by a command, and in memory."""
+"""
+The contract of runners: a request has one build, whose end is told truly.
+
+Over HTTP, by a workflow on the embedded forge, by a command, and in memory.
+"""
 
 import json
 import sys
@@ -19,10 +23,12 @@ from notify.domain.heads import BuildReport, BuildStatus, ProjectResult, Request
 from notify.heads.runners.command import CommandBuildRunner
 from notify.heads.runners.http import HttpBuildRunner
 from notify.vcs.git import GitSourceControl
+from tests.support.github_builds import on_github
 from tests.support.head_peers import MemoryRunner
 from tests.support.remotes import GitRemote, needs_git
 from tests.support.wait import until
 
+API = (ProjectResult("api", 0.5),)
 URI = f"git://host/repo/refs%2Fheads%2Fmain/{'a' * 40}"
 
 
@@ -36,6 +42,10 @@ class Peer(Protocol):
     def uri(self) -> str:
         """A head that can be built."""
 
+    @property
+    def projects(self) -> tuple[ProjectResult, ...]:
+        """What a build that failed says of projects."""
+
     def started(self) -> int:
         """How many builds were started."""
 
@@ -47,6 +57,7 @@ class Peer(Protocol):
 class InMemory:
     runner: MemoryRunner
     uri: str = URI
+    projects: tuple[ProjectResult, ...] = API
 
     def started(self) -> int:
         return len(self.runner.builds)
@@ -104,6 +115,7 @@ class OverHttp:
     ci: Ci
     runner: HttpBuildRunner
     uri: str = URI
+    projects: tuple[ProjectResult, ...] = API
 
     def started(self) -> int:
         return len(self.ci.builds)
@@ -145,6 +157,7 @@ class ByCommand:
     runner: CommandBuildRunner
     folder: Path
     uri: str
+    projects: tuple[ProjectResult, ...] = API
 
     def started(self) -> int:
         file = self.folder / "started"
@@ -174,13 +187,16 @@ def by_command(folder: Path, command: tuple[str, ...] | None = None, *, seconds:
     return ByCommand(runner, folder, source.latest())
 
 
-@pytest.fixture(params=["memory", "http", pytest.param("command", marks=needs_git)])
+@pytest.fixture(params=["memory", "http", "github_actions", pytest.param("command", marks=needs_git)])
 def peer(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Peer]:
     match request.param:
         case "memory":
             yield InMemory(MemoryRunner())
         case "http":
             with over_http() as made:
+                yield made
+        case "github_actions":
+            with on_github(tmp_path) as made:
                 yield made
         case _:
             command = by_command(tmp_path)
@@ -215,7 +231,7 @@ def test_a_build_that_failed_says_which_projects_are_broken(peer: Peer) -> None:
     peer.end(build, BuildStatus.FAILURE)
     report = ended(peer, build)
     assert report.status is BuildStatus.FAILURE
-    assert report.projects == (ProjectResult("api", 0.5),)
+    assert report.projects == peer.projects
 
 
 def test_starting_a_request_again_after_its_end_changes_nothing(peer: Peer) -> None:
