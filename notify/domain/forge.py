@@ -228,6 +228,14 @@ class Push:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnded:
+    """A run of a workflow has ended; how, only the forge is believed. ``name`` is what it is listed under."""
+
+    repository: Repository
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ping:
     """The forge tests its webhook."""
 
@@ -248,7 +256,7 @@ class Unreadable:
     reason: str
 
 
-ParsedDelivery = ForgeEvent | ChangeTouched | RepositoryMoved | Push | Ping | Ignored | Unreadable
+ParsedDelivery = ForgeEvent | ChangeTouched | RepositoryMoved | Push | RunEnded | Ping | Ignored | Unreadable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from notify.domain.forge import (
     Ping,
     Repository,
     RepositoryMoved,
+    RunEnded,
     Unreadable,
     Verdict,
 )
@@ -25,7 +26,7 @@ from notify.domain.forge_events import ChangeEvents, is_own
 from notify.domain.forge_settings import ForgeSettings
 from notify.forges import github_shapes as shapes
 from notify.forges.common.bodies import content, expect
-from notify.forges.common.fields import Fields, Misfit
+from notify.forges.common.fields import Fields, Misfit, one_line
 from notify.forges.common.pushes import push
 
 TOUCHES = frozenset({"converted_to_draft", "review_request_removed"})
@@ -46,6 +47,7 @@ UNTOLD = frozenset(
         "deleted",
     }
 )
+UNTOLD_OF_RUNS = frozenset({"requested", "in_progress"})
 
 
 class GitHubParser:
@@ -60,6 +62,7 @@ class GitHubParser:
             "pull_request_review_comment": self._review_comment,
             "push": self._push,
             "repository": self._repository,
+            "workflow_run": self._workflow_run,
             "ping": self._ping,
         }
 
@@ -207,6 +210,15 @@ class GitHubParser:
                 return RepositoryMoved(repository=repository, old_name=old_name, reason=action)
             case _:
                 return Ignored(reason="untold_action")
+
+    def _workflow_run(self, body: Fields, _: str | None) -> ParsedDelivery:
+        expect(body, "workflow_run")
+        if (action := body.text("action")) != "completed":
+            return Ignored(reason="untold_action" if action in UNTOLD_OF_RUNS else "unknown_action")
+        return RunEnded(
+            repository=shapes.repository(body.at("repository")),
+            name=one_line(body.at("workflow_run").words("display_title")),
+        )
 
     def _ping(self, body: Fields, _: str | None) -> ParsedDelivery:
         expect(body)

@@ -23,11 +23,13 @@ from notify.domain.forge import (
     Repository,
     RepositoryMoved,
     Reviewer,
+    RunEnded,
     Unreadable,
 )
 from notify.domain.forge_answers import ForgeFault
 from notify.domain.forge_events import is_own
 from notify.domain.forge_settings import QueueSettings
+from notify.domain.heads import RequestId
 from notify.domain.outcomes import DeliveryStatus
 from notify.domain.ports import Doorbell
 from notify.domain.stages import FAN_OUT, HEADS, INBOX
@@ -35,7 +37,7 @@ from notify.sources.mirror import Mirror, NameTaken, mirror_of
 from notify.store.database import Database
 from notify.store.forges import deliveries, repositories
 from notify.store.forges.deliveries import Delivery, NewDelivery, Result
-from notify.store.heads import polls
+from notify.store.heads import polls, requests
 from notify.store.outbox import items
 from notify.store.outbox.items import ItemOutcome
 from notify.work.forges import Forge, ForgeNotAsked, Forges
@@ -43,6 +45,7 @@ from notify.work.stage import settle_failed
 
 UNREADABLE = "unreadable"
 UNKNOWN_FORGE = "unknown_forge"
+NO_REQUEST = "no_request"
 MALFORMED = "malformed"
 LONGEST_ID = 200
 LONGEST_REASON = 250
@@ -88,7 +91,7 @@ class Inbox:
     ) -> None:
         """
         Args:
-            queues: Whose refs are looked at as soon as somebody pushes to them.
+            queues: Whose refs are looked at as soon as somebody pushes to them, and whose builds as soon as they end.
         """
         self._queues = queues
         self._database = database
@@ -120,7 +123,7 @@ class Inbox:
         """Mark these deliveries as dead."""
         deliveries.bury(connection, ids)
 
-    def _work_off(self, claim: Claim, delivery: Delivery) -> Mapping[str, int]:
+    def _work_off(self, claim: Claim, delivery: Delivery) -> Mapping[str, int]:  # noqa: PLR0911 - a line a case
         forge = self._forges.by_name.get(delivery.forge)
         if forge is None:
             return self._die(claim, UNKNOWN_FORGE)
@@ -135,6 +138,8 @@ class Inbox:
             case Push() | RepositoryMoved():
                 pushed = self._pushed(forge, parsed) if isinstance(parsed, Push) else ()
                 return self._note_repository(claim, forge, parsed.repository, pushed=pushed)
+            case RunEnded():
+                return self._look_at_build(claim, forge, parsed)
             case ForgeEvent() | ChangeTouched():
                 return self._read_again(claim, forge, parsed, delivery.now)
 
@@ -190,10 +195,27 @@ class Inbox:
             ours = self._end(connection, claim, items.done(claim), result)
         return _counts(result) if ours else {}
 
+    def _look_at_build(self, claim: Claim, forge: Forge, ended: RunEnded) -> Mapping[str, int]:
+        """Take the request forward whose build has ended; what became of it, its runner asks the forge."""
+        queues = self._queues_of(forge, ended.repository)
+        named = [id_ for word in ended.name.split() if (id_ := RequestId.parse(word)) and id_.queue in queues]
+        status, reason = (DeliveryStatus.DONE, None) if named else (DeliveryStatus.IGNORED, NO_REQUEST)
+        result = Result(status=status, reason=reason, repository=ended.repository.full_name)
+        with self._database.begin() as connection:
+            for id_ in named[:1]:
+                requests.make_due(connection, id_)
+            ours = self._end(connection, claim, items.done(claim), result)
+        if named:
+            self._doorbell.ring(HEADS)
+        return _counts(result) if ours else {}
+
     def _pushed(self, forge: Forge, push: Push) -> list[str]:
         """The queues that validate what was pushed."""
-        where = (forge.name, push.repository.full_name.lower(), push.ref)
-        return [one.name for one in self._queues if (one.forge, one.repository.lower(), one.ref) == where]
+        return [name for name, one in self._queues_of(forge, push.repository).items() if one.ref == push.ref]
+
+    def _queues_of(self, forge: Forge, repository: Repository) -> Mapping[str, QueueSettings]:
+        where = (forge.name, repository.full_name.lower())
+        return {one.name: one for one in self._queues if (one.forge, one.repository.lower()) == where}
 
     def _note_repository(
         self, claim: Claim, forge: Forge, repository: Repository, *, pushed: Sequence[str] = ()

@@ -19,6 +19,7 @@ from notify.domain.forge import (
     Push,
     RepositoryMoved,
     ReviewRequest,
+    RunEnded,
     Unreadable,
     Verdict,
 )
@@ -368,6 +369,19 @@ def test_a_repository_that_moved_says_from_where(action: str, changes: Any, old_
     found = parsed("repository", body(action, changes=changes))
     assert isinstance(found, RepositoryMoved), found
     assert (found.repository.id, found.repository.full_name, found.old_name) == (700, "acme/monorepo", old_name)
+
+
+RUN = {"id": 7, "display_title": "Validate\nrequest/monorepo/main/1", "conclusion": "failure"}
+
+
+def test_the_end_of_a_run_names_it_and_its_repository() -> None:
+    found = parsed("workflow_run", body("completed", workflow_run=RUN))
+    assert isinstance(found, RunEnded), found
+    assert (found.repository.full_name, found.name) == ("acme/monorepo", "Validate request/monorepo/main/1")
+    assert reason("workflow_run", body("requested", workflow_run=RUN)) == "untold_action"
+    assert reason("workflow_run", body("cheered", workflow_run=RUN)) == "unknown_action"
+    assert isinstance(parsed("workflow_run", body("completed")), Unreadable), "the body is of another event"
+    assert isinstance(parsed("push", body(**GITHUB["push"], workflow_run=RUN)), Unreadable)
 
 
 def test_a_ping_is_answered_though_it_names_no_repository() -> None:

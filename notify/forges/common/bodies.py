@@ -11,7 +11,7 @@ MOST_VALUES = 1_000_000
 BEGINS_A_VALUE = (b",", b"[", b"{")
 PAYLOAD = b"payload="
 # The fields that tell the bodies of events apart; the event's name is not signed.
-PARTS = ("issue", "comment", "pull_request", "review", "thread")
+PARTS = ("issue", "comment", "pull_request", "review", "thread", "workflow_run")
 
 
 def content(body: bytes, content_type: str) -> Fields:
