@@ -71,10 +71,10 @@ def publish(
         "target_url": url,
         "output": None if output is None else _read(output),
     }
-    wanted = {**target, "state": state} if build is None else of_build(target, BuildProgress[build.name])
+    wanted = parse({**target, "state": state} if build is None else of_build(target, BuildProgress[build.name]))
     with connect() as deployment:
         with deployment.database.begin() as connection:
-            (receipt,) = store(connection, [parse(wanted)])
+            (receipt,) = store(connection, [wanted])
         deployment.doorbell.ring(STATUSES)
     if as_json:
         print_json(receipt)
