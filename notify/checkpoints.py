@@ -27,6 +27,17 @@ STATUSES_CLAIMED = "statuses.claimed"
 STATUSES_ANSWERED = "statuses.answered"
 STATUSES_WRITTEN = "statuses.written"
 STATUSES_COMMITTED = "statuses.committed"
+HEADS_SLOT_TAKEN = "heads.slot_taken"
+HEADS_PROCESSING = "heads.processing"
+HEADS_BUILD_STARTED = "heads.build_started"
+HEADS_BUILD_RECORDED = "heads.build_recorded"
+HEADS_SUCCEEDED = "heads.succeeded"
+HEADS_FAILED = "heads.failed"
+HEADS_CANCELLED = "heads.cancelled"
+HEADS_SUPERSEDED = "heads.superseded"
+HEADS_FACTS_RECORDED = "heads.facts_recorded"
+HEADS_GREEN_RECORDED = "heads.green_recorded"
+HEADS_TOLD = "heads.told"
 OF_EMAILS = (
     FAN_OUT_CLAIMED,
     FAN_OUT_WRITTEN,
@@ -50,6 +61,17 @@ NAMES = (
     STATUSES_ANSWERED,
     STATUSES_WRITTEN,
     STATUSES_COMMITTED,
+    HEADS_SLOT_TAKEN,
+    HEADS_PROCESSING,
+    HEADS_BUILD_STARTED,
+    HEADS_BUILD_RECORDED,
+    HEADS_SUCCEEDED,
+    HEADS_FAILED,
+    HEADS_CANCELLED,
+    HEADS_SUPERSEDED,
+    HEADS_FACTS_RECORDED,
+    HEADS_GREEN_RECORDED,
+    HEADS_TOLD,
 )
 
 Checkpoint = Callable[[str], None]

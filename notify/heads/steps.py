@@ -1,10 +1,12 @@
 """The way of one request from accepted to its end, step by step; each step may be repeated."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from types import MappingProxyType
 
+from notify import checkpoints
 from notify.checkpoints import Checkpoint, no_checkpoint
 from notify.domain.forge_settings import QueueSettings
 from notify.domain.head_ports import (
@@ -31,6 +33,15 @@ from notify.heads.queue_rows import advance_last_green, advance_latest, reclaim_
 # A released slot makes waiting requests due at once; this is for what is lost.
 WAIT_FOR_SLOT = timedelta(seconds=15)
 WAIT_FOR_BUILD = timedelta(seconds=1)
+MOVED: Mapping[RequestState, str] = MappingProxyType(
+    {
+        RequestState.PROCESSING: checkpoints.HEADS_PROCESSING,
+        RequestState.SUPERSEDED: checkpoints.HEADS_SUPERSEDED,
+        RequestState.SUCCEEDED: checkpoints.HEADS_SUCCEEDED,
+        RequestState.FAILED: checkpoints.HEADS_FAILED,
+        RequestState.CANCELLED: checkpoints.HEADS_CANCELLED,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +101,7 @@ class Steps:
         reclaim_slots(self.stores, request.id.queue)
         if not take_slot(self.stores.queues, request.id, most=self.queue.max_concurrent):
             return request
-        self.checkpoint("heads.slot_taken")
+        self.checkpoint(checkpoints.HEADS_SLOT_TAKEN)
         moved = self._move(replace(request, state=RequestState.PROCESSING, strategy=strategy, base_uri=base))
         if moved.state is not RequestState.PROCESSING:
             self._free(request)
@@ -103,7 +114,7 @@ class Steps:
             build = self._recorded(build, self.runner.report(build.id))
         if not build.status.is_final:
             return request
-        self.checkpoint("heads.build_recorded")
+        self.checkpoint(checkpoints.HEADS_BUILD_RECORDED)
         self._free(request)
         return self._move(decided(request, _report(build)))
 
@@ -113,7 +124,7 @@ class Steps:
         except NotFound:
             self.reporter.progress(request)
             id_ = self.runner.start(request)
-        self.checkpoint("heads.build_started")
+        self.checkpoint(checkpoints.HEADS_BUILD_STARTED)
         build = Build(id=id_, request=request.id)
         try:
             self.stores.builds.create(build)
@@ -132,11 +143,12 @@ class Steps:
         build = self._ended_build(request)
         facts = self._established(request, build)
         if request.state is RequestState.SUCCEEDED and advance_last_green(self.stores.queues, request):
-            self.checkpoint("heads.green_recorded")
+            self.checkpoint(checkpoints.HEADS_GREEN_RECORDED)
             with suppress(NotFound):  # rewritten away meanwhile
                 self.source.promote(request.uri)
-        self.checkpoint("heads.facts_recorded")
+        self.checkpoint(checkpoints.HEADS_FACTS_RECORDED)
         self.reporter.ended(request, build=build, facts=facts)
+        self.checkpoint(checkpoints.HEADS_TOLD)
 
     def _ended_build(self, request: Request) -> Build | None:
         try:
@@ -162,7 +174,7 @@ class Steps:
             self.stores.requests.update(request, old_version=request.version, new_version=request.version + 1)
         except VersionMismatch:
             return self.stores.requests.get(request.id)
-        self.checkpoint(f"heads.{request.state}")
+        self.checkpoint(MOVED[request.state])
         return replace(request, version=request.version + 1)
 
 
