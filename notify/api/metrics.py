@@ -12,6 +12,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import Connection
 
+from notify.domain.heads import RequestState
 from notify.domain.measures import BUCKETS, Measure, Role
 from notify.domain.outcomes import AMBIGUOUS, LAPSE, POISON, Blame, DeliveryStatus, OutcomeName, Phase
 from notify.domain.rates import Bucket
@@ -19,6 +20,7 @@ from notify.domain.statuses import TargetStatus
 from notify.domain.waves import wave
 from notify.store.database import Database
 from notify.store.forges import deliveries, repositories
+from notify.store.heads import listing as heads
 from notify.store.operations import gauges, process_totals, rates, relays, server, stats
 from notify.store.operations.process_totals import Total
 from notify.store.operations.relays import MUTED, BreakerState
@@ -52,6 +54,8 @@ HELP = {
     "deliveries": "Webhook deliveries among the newest 10,000, by status.",
     "statuses": "Statuses among the newest 10,000, by what became of them.",
     "statuses_replaced": "Versions of these statuses that were replaced before they were shown.",
+    "queue_last_green_age_seconds": "Since a queue's last green head was found; 0 while it is the newest head.",
+    "requests": "Requests of queues among the newest 10,000, by state; forced: could not be validated.",
     "undeliverable_addresses": "People whose current address a relay refused for good.",
     "outcomes_total": "Attempts, by outcome.",
     "lapses_total": "Leases of emails that ran out with no outcome recorded.",
@@ -82,6 +86,7 @@ class OutboxCollector(Collector):
 
     Args:
         relays: Configured relays, whose breakers and rates are shown before they exist in the tables.
+        queues: Configured queues, likewise; no other is shown.
         now: Seconds on a monotonic clock.
     """
 
@@ -90,12 +95,14 @@ class OutboxCollector(Collector):
         database: Database,
         *,
         relays: Sequence[str] = (),
+        queues: Sequence[str] = (),
         stages: Sequence[str] = STAGE_NAMES,
         now: Callable[[], float] = monotonic,
     ) -> None:
         self._database = database
         self._stages = stages
         self._relays = tuple(relays)
+        self._queues = tuple(queues)
         self._now = now
         self._lock = Lock()
         self._read_at = float("-inf")
@@ -114,6 +121,7 @@ class OutboxCollector(Collector):
     def _read(self, connection: Connection) -> Iterator[Metric]:
         yield from self._of_stages(connection)
         yield from self._of_relays(connection)
+        yield from self._of_queues(connection)
         yield from _outcomes(stats.totals(connection))
         yield from self._of_processes(process_totals.read(connection))
         alive = process_totals.alive(connection)
@@ -154,6 +162,14 @@ class OutboxCollector(Collector):
         yield _gauge("rate_owed_seconds", {name: one.owed for name, one in buckets.items()}, "bucket")
         yield _gauge("rate_queued_seconds", {name: one.queued for name, one in buckets.items()}, "bucket")
 
+    def _of_queues(self, connection: Connection) -> Iterator[Metric]:
+        ages = heads.last_green_ages(connection, self._queues) if self._queues else {}
+        yield _gauge("queue_last_green_age_seconds", ages, "queue")
+        found = heads.counted(connection, self._queues) if self._queues else {}
+        states = (*(state.value for state in RequestState), heads.FORCED)
+        counts = {(queue, state): found.get((queue, state), 0) for queue in self._queues for state in states}
+        yield _gauge("requests", counts, "queue", "state")
+
     def _of_processes(self, totals: Mapping[str, Mapping[str, Total]]) -> Iterator[Metric]:
         def count(measure: Measure, stage: str) -> int:
             return totals.get(measure, {}).get(stage, NOTHING).count
@@ -168,10 +184,12 @@ class OutboxCollector(Collector):
         yield _smtp(totals.get(Measure.SMTP, {}))
 
 
-def registry(database: Database, *, relays: Sequence[str], stages: Sequence[str] = STAGE_NAMES) -> CollectorRegistry:
+def registry(
+    database: Database, *, relays: Sequence[str], queues: Sequence[str] = (), stages: Sequence[str] = STAGE_NAMES
+) -> CollectorRegistry:
     """What ``/metrics`` serves. The first scrape queries the database."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(OutboxCollector(database, relays=relays, stages=stages))
+    registry.register(OutboxCollector(database, relays=relays, queues=queues, stages=stages))
     return registry
 
 

@@ -60,11 +60,12 @@ def test_prometheus_reads_how_many_rows_are_due(context: Context) -> None:
     assert series['notify_due{stage="deliver"}'] == 0
 
 
-def test_every_metric_has_a_series_from_the_start_except_those_by_event_type_or_forge(context: Context) -> None:
+def test_every_metric_has_a_series_from_the_start_except_those_by_event_type_forge_or_queue(context: Context) -> None:
     parts = ("_bucket", "_sum", "_count")
     found = families(replace(context, relays=(RELAY,)))
     shown = {name for name in HELP if any(f"notify_{name}{part}" in found for part in ("", *parts))}
-    assert HELP.keys() - shown == {"outcomes_total", "lapses_total", "ambiguous_total", "sync_age_seconds"}
+    of_queues = {"queue_last_green_age_seconds", "requests"}
+    assert HELP.keys() - shown == {"outcomes_total", "lapses_total", "ambiguous_total", "sync_age_seconds", *of_queues}
 
 
 def test_the_used_share_of_a_rate_has_its_name_as_a_label(context: Context) -> None:

@@ -6,6 +6,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+NEWEST = 10_000
+FORCED = "forced"
 _QUEUES = """
     SELECT name, last_green_uri, last_green_request_id, in_flight_count, latest_request_id,
         (SELECT min(fact.created_at) FROM notify.facts AS fact
@@ -37,6 +39,20 @@ _WITHOUT_VERDICT = """
         SELECT max(fact.request_id) FROM notify.facts AS fact WHERE fact.queue = request.queue
     ), 0)
     GROUP BY request.queue ORDER BY request.queue"""
+
+# A queue that was never green counts from its first request.
+_LAST_GREEN_AGES = """
+    SELECT name, CASE WHEN last_green_request_id = latest_request_id THEN 0 ELSE
+        coalesce(extract(epoch FROM now() - coalesce(
+            (SELECT fact.created_at FROM notify.facts AS fact
+             WHERE fact.queue = name AND fact.request_id = last_green_request_id AND fact.project = ''),
+            (SELECT first.created_at FROM notify.requests AS first WHERE first.queue = name ORDER BY first.id LIMIT 1)
+        )), 0) END
+    FROM notify.queues WHERE name = ANY (%(names)s::text[])"""
+_COUNTED = f"""
+    SELECT queue, CASE WHEN forced THEN '{FORCED}' ELSE state END, count(*) FROM (
+        SELECT queue, state, forced FROM notify.requests ORDER BY item_id DESC LIMIT {NEWEST}
+    ) AS newest WHERE queue = ANY (%(names)s::text[]) GROUP BY 1, 2"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +133,18 @@ def request(connection: Connection, queue: str, number: int) -> RequestView | No
 def without_verdict(connection: Connection, names: Sequence[str]) -> dict[str, int]:
     """How many requests of these queues could not be validated since the last one that could; by queue, if any."""
     return dict(connection.exec_driver_sql(_WITHOUT_VERDICT, {"names": list(names)}).cursor.fetchall())
+
+
+def last_green_ages(connection: Connection, names: Sequence[str]) -> dict[str, float]:
+    """For how many seconds each queue's last green head has been known; 0: it is the newest, or there is none yet."""
+    rows = connection.exec_driver_sql(_LAST_GREEN_AGES, {"names": list(names)}).cursor.fetchall()
+    return dict.fromkeys(names, 0.0) | {name: float(age) for name, age in rows}
+
+
+def counted(connection: Connection, names: Sequence[str]) -> dict[tuple[str, str], int]:
+    """The newest requests by queue and state; ``FORCED`` are those that could not be validated."""
+    rows = connection.exec_driver_sql(_COUNTED, {"names": list(names)}).cursor.fetchall()
+    return {(queue, state): count for queue, state, count in rows}
 
 
 def known_heads(connection: Connection, queue: str, uris: Sequence[str]) -> dict[str, KnownHead]:
