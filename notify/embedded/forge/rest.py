@@ -7,6 +7,7 @@ from json import JSONDecodeError, loads
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from starlette.requests import ClientDisconnect
 
 from notify.embedded.forge.hooks import Hooks
 from notify.embedded.forge.misbehaviour import Answer, Misbehaviour
@@ -83,9 +84,12 @@ class Rest:
     def _endpoint(self, answer: Callable[[Call], Any]) -> Callable[[Request], Any]:
         async def endpoint(request: Request) -> Response:
             instead = self.misbehaviour.answer(request.method, request.url.path)
-            response = await (
-                self._answered(request, answer) if instead is None else self._wrong(request, answer, instead)
-            )
+            try:
+                response = await (
+                    self._answered(request, answer) if instead is None else self._wrong(request, answer, instead)
+                )
+            except ClientDisconnect:
+                response = Response(status_code=UNANSWERED)
             self.calls.append((request.method, request.url.path, response.status_code))
             return response
 

@@ -1,6 +1,8 @@
 """The embedded forge misbehaves on demand: rarely, at intervals, late, and after it has done what it was asked."""
 
+from socket import create_connection
 from time import monotonic
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -93,3 +95,15 @@ def test_a_redirect_can_be_given_to_what_is_written(pulled: EmbeddedForge, calls
     assert moved.status_code == 301
     assert states(pulled) == []
     assert calls.post(moved.headers["location"], json=PENDING).status_code == 201
+
+
+def test_a_client_that_vanishes_in_mid_call_is_heard_of_as_unanswered(pulled: EmbeddedForge, sha: str) -> None:
+    address = urlsplit(pulled.url)
+    path = f"/api/v3/repos/{REPOSITORY}/statuses/{sha}"
+    with create_connection((address.hostname, address.port)) as line:
+        line.sendall(
+            f"POST {path} HTTP/1.1\r\nHost: forge\r\nAuthorization: token person_alice\r\n".encode()
+            + b"Content-Length: 99\r\n\r\n{"
+        )
+    until(lambda: ("POST", path, 0) in pulled.rest.calls, seconds=10)
+    assert states(pulled) == []
