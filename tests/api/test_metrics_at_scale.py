@@ -106,7 +106,7 @@ def test_a_scrape_scans_no_large_table(aged: Database) -> None:
         families = {one.name: one for one in OutboxCollector(aged).collect()}
 
     assert not {table for one in sent for table in tables_scanned(plan_of(aged, one))} & LARGE
-    assert [one.value for one in families["notify_due"].samples] == [0, 1, 0, 0, 0]
+    assert [one.value for one in families["notify_due"].samples] == [0, 1, 0, 0, 0, 0]
     dead = {tuple(one.labels.values()): one.value for one in families["notify_dead_last_day"].samples}
     assert dead["fan_out", "unknown_topic"] == dead["deliver", "refused"] == DEAD
 

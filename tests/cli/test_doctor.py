@@ -104,6 +104,24 @@ def test_the_reasons_of_dead_emails_are_named_with_the_command_that_retries_them
     assert f"notify jobs retry --reason {reason}" in finding["fix"]
 
 
+@pytest.mark.parametrize(
+    ("stage", "command"),
+    [
+        ("fan_out", "notify events retry"),
+        ("inbox", "notify forges deliveries replay"),
+        ("reconcile", "notify forges rebuild"),
+        ("statuses", "notify statuses retry"),
+        ("heads", "push a commit"),
+    ],
+)
+def test_what_is_dead_in_a_stage_is_named_with_what_retries_it(
+    well: Notify, database: Database, stage: str, command: str
+) -> None:
+    with database.begin() as connection:
+        rows.item(connection, stage, 1, lane=9, reason="poison")
+    assert command in found(well)[f"dead in {stage}"]["fix"]
+
+
 def test_doctor_and_top_name_a_wave_of_dead_emails_long_before_a_hundred_have_died(
     well: Notify, database: Database, relay: ScriptedRelay
 ) -> None:

@@ -11,13 +11,14 @@ import pytest
 from rich.console import Console
 
 from notify import wiring
+from notify.domain.stages import queue
 from notify.embedded.commands import COMMANDS
 from notify.embedded.ports import free_port
 from notify.embedded.stack import WORKER_NAME, Stack
 from notify.settings import Settings
 from tests.support.wait import until
 
-QUEUES = {"notify.fan_out", "notify.deliver", "notify.inbox", "notify.reconcile", "notify.statuses", "notify.upkeep"}
+QUEUES = {queue(stage) for stage in (*wiring.STAGE_NAMES, "upkeep")}
 COLUMNS = "&".join(f"columns[{number}][data]=name" for number in range(7))
 TABLE = f"/tasks/datatable?draw=1&start=0&length=10&search[value]=&order[0][column]=0&order[0][dir]=asc&{COLUMNS}"
 PAGES = ("/", "/workers", f"/worker/{WORKER_NAME}", "/tasks", "/broker", "/metrics", "/healthcheck")

@@ -13,6 +13,7 @@ from tests.support.fault_scenario import LEASES_END
 from tests.support.statuses import EmbeddedStatuses, embedded_statuses
 
 KILLED = -9
+SECRETS = ("ghs_", "PRIVATE KEY", "Bearer")
 POINTS = (
     checkpoints.STATUSES_CLAIMED,
     checkpoints.STATUSES_ANSWERED,
@@ -33,8 +34,11 @@ def test_a_process_killed_while_it_shows_statuses_loses_none_and_makes_no_second
 ) -> None:
     statuses.publish(statuses.status(context="ci/status"), statuses.check_run(context="ci/check"))
     complete = {**environment, "NOTIFY_FORGES_FILE": str(statuses.forge.configuration), CRASH_AT: point}
-    with bare_worker({**complete, "NOTIFY_SWEEP_SECONDS": "0.2"}, tmp_path / "bare_worker.log") as doomed:
+    complete |= {"NOTIFY_SWEEP_SECONDS": "0.2", "NOTIFY_LOG_LEVEL": "debug"}
+    with bare_worker(complete, tmp_path / "bare_worker.log") as doomed:
         assert doomed.wait_until_dead() == KILLED, (tmp_path / "bare_worker.log").read_text()
+    logged = (tmp_path / "bare_worker.log").read_text()
+    assert not [one for one in SECRETS if one in logged]
 
     statuses.execute(LEASES_END)
     statuses.publish(

@@ -96,13 +96,17 @@ def test_the_page_shows_every_preference_and_escapes_user_input(api: httpx.Clien
         *(f"cl.comment.{code}" for code in ("created", "mentioned")),
         *(f"cl.review.{code}" for code in ("requested", "submitted")),
     ]
+    of_queues = [f"queue.head.{code}" for code in ("broken", "recovered", "validated")]
 
     assert "Dana &lt;Reyes&gt;" in text
     assert "Cap the retry" in text
     assert FormFields(text).fields == [
         ("enabled", "on"),
         *AT_ONCE,
-        *((field, code) for code in by_heading for field in ("type", "shown_type")),
+        *((field, code) for code in by_heading[:-2] for field in ("type", "shown_type")),
+        *((field, code) for code in of_queues[:2] for field in ("type", "shown_type")),
+        ("shown_type", of_queues[2]),
+        *((field, code) for code in by_heading[-2:] for field in ("type", "shown_type")),
         *(("shown_option", code) for code in OPTIONS),
         ("muted", "CL-1"),
         ("shown_muted", "CL-1"),

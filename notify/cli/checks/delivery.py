@@ -9,7 +9,7 @@ from notify.cli.connect import Deployment
 from notify.cli.output import duration
 from notify.domain.measures import Role
 from notify.domain.outcomes import INTERNAL_ERROR, POISON, UNKNOWN_TOPIC, UNKNOWN_TYPE, EventStatus
-from notify.domain.stages import FAN_OUT, STATUSES, queue
+from notify.domain.stages import DELIVER, FAN_OUT, HEADS, INBOX, RECONCILE, STATUSES, queue
 from notify.domain.waves import Wave, wave
 from notify.store.operations import gauges, process_totals
 from notify.store.operations.gauges import Gauges
@@ -20,8 +20,17 @@ from notify.wiring import STAGES
 LONGEST_WAIT_SECONDS = 120
 NAMED = 3
 WAITING = {kind.name: kind.waiting for kind in STAGES}
-# The commands that retry what is dead in a stage, where that is not jobs.
-RETRIED_BY: Mapping[str, str] = MappingProxyType({FAN_OUT: "events", STATUSES: "statuses"})
+# How what is dead in a stage is retried.
+RETRIES: Mapping[str, str] = MappingProxyType(
+    {
+        FAN_OUT: "notify events retry --reason {reason}",
+        DELIVER: "notify jobs retry --reason {reason}",
+        INBOX: "notify forges deliveries replay ID",
+        RECONCILE: "notify forges rebuild NAME",
+        STATUSES: "notify statuses retry --reason {reason}",
+        HEADS: "push a commit, which is validated by itself",
+    }
+)
 # For reasons that are the fault of notify or its deployment: what to do before a retry.
 FIXES: Mapping[str, str] = MappingProxyType(
     {
@@ -86,6 +95,6 @@ def _deaths(stages: Mapping[str, Gauges]) -> Iterator[Finding]:
     for stage, numbers in stages.items():
         for reason in sorted(numbers.dead_last_day.keys() & FIXES.keys()):
             words = f"{numbers.dead_last_day[reason]:,} died of {reason} within a day"
-            retry = f"notify {RETRIED_BY.get(stage, 'jobs')} retry --reason {reason}"
+            retry = RETRIES[stage].format(reason=reason)
             why = "Commits do not show it." if stage == STATUSES else "The people concerned were not told."
             yield Finding(f"dead in {stage}", False, words, why, f"{FIXES[reason]}; then {retry}")
