@@ -184,6 +184,7 @@ def test_a_worker_survives_broker_errors_idle_and_busy_and_hears_doorbells_again
     assert scenario.tables().attempt_outcomes == {"sent": 3}
 
 
+@pytest.mark.slow
 def test_a_worker_whose_heartbeats_are_refused_stops_when_told_to(
     scenario: FaultScenario, broker: Broker, doorbell: Doorbell
 ) -> None:

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
+import pytest
+
 from tests.support.fault_scenario import FaultScenario
 from tests.support.skew import skewed
 from tests.support.smtp import DOT, ScriptedRelay
@@ -14,6 +16,7 @@ LEASE_SECONDS = 10  # the frozen worker must keep its lease while the other star
 A_LEASE_LATER = "SELECT now() > max(created_at) + :seconds * interval '1 second' FROM notify.email_jobs"
 
 
+@pytest.mark.slow
 def test_workers_whose_clocks_are_an_hour_wrong_keep_and_lose_their_leases_like_others(
     scenario: FaultScenario, relay: ScriptedRelay
 ) -> None:

@@ -21,6 +21,7 @@ def line(scenario: FaultScenario) -> Iterator[Proxy]:
         yield proxy
 
 
+@pytest.mark.slow
 def test_an_email_whose_recorded_outcome_was_not_acknowledged_is_counted_once(
     scenario: FaultScenario, line: Proxy
 ) -> None:
