@@ -38,6 +38,7 @@ def test_forty_comments_are_at_most_three_emails_in_order_despite_a_killed_worke
     scenario.check(bound=1)
 
 
+@pytest.mark.slow
 def test_forty_comments_are_at_most_three_emails_in_order_despite_killed_workers_and_an_emptied_redis(
     scenario: FaultScenario, tmp_path: Path
 ) -> None:

@@ -28,6 +28,7 @@ def second() -> Iterator[ScriptedRelay]:
         yield scripted
 
 
+@pytest.mark.slow
 def test_no_email_is_lost_when_a_relay_dies_and_then_a_worker_is_killed(
     scenario: FaultScenario, relay: ScriptedRelay, second: ScriptedRelay
 ) -> None:

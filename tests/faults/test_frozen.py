@@ -12,6 +12,7 @@ THREE_LEASES_LATER = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "outcome", "repeats"),
     [(RCPT, "lease_lost", 0), (DOT, "duplicate_sent", 1)],
