@@ -64,7 +64,7 @@ messages: $(READY) ## Extract the texts of emails and pages for translators
 .PHONY: lock
 lock: $(READY) ## Lock the newest versions of all packages, with hashes (NEWEST=: add new ones only)
 	$(BIN)/uv pip compile --quiet $(LOCK_FLAGS) --extra worker --extra api --extra flower --extra grpc pyproject.toml -o requirements.lock
-	$(BIN)/uv pip compile --quiet $(LOCK_FLAGS) --extra embedded pyproject.toml -o requirements-embedded.lock
+	$(BIN)/uv pip compile --quiet $(LOCK_FLAGS) --extra embedded --extra grpc pyproject.toml -o requirements-embedded.lock
 	$(BIN)/uv pip compile --quiet $(LOCK_FLAGS) --extra dev pyproject.toml -o requirements-dev.lock
 LOCK_FLAGS = $(NEWEST) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header
 NEWEST := --upgrade
