@@ -333,7 +333,11 @@ def test_a_lock_contains_names_versions_and_hashes_only(lock: str) -> None:
 
 @pytest.mark.parametrize(
     ("lock", "extras"),
-    [(PRODUCTION, ("worker", "api", "flower")), (EMBEDDED, ("embedded",)), (DEVELOPMENT, ("all", "dev"))],
+    [
+        (PRODUCTION, ("worker", "api", "flower", "grpc")),
+        (EMBEDDED, ("embedded", "grpc")),
+        (DEVELOPMENT, ("all", "dev")),
+    ],
 )
 def test_a_lock_contains_every_requirement(lock: str, extras: Sequence[str]) -> None:
     pinned = pins(lock)
