@@ -14,15 +14,18 @@ class Contended(NotifyError):
     """Others changed the queue's row each time before we could."""
 
 
-def changed(queues: QueueStore, name: str, change: Callable[[Queue], Queue]) -> Queue:
+def changed(queues: QueueStore, name: str, change: Callable[[Queue], Queue], *, known: Queue | None = None) -> Queue:
     """
     The queue after *change*, which is repeated when another was faster; a queue that it leaves alone is not written.
+
+    Args:
+        known: As it was read a moment ago; None: it is read.
 
     Raises:
         Contended: Another was faster too often.
     """
     for _ in range(MOST_ROUNDS):
-        queue = queues.get(name)
+        queue, known = known or queues.get(name), None
         wanted = change(queue)
         if wanted == queue:
             return queue
@@ -42,31 +45,30 @@ def advance_latest(queues: QueueStore, id_: RequestId) -> Queue:
     )
 
 
-def take_slot(queues: QueueStore, id_: RequestId, *, most: int) -> bool:
-    """Whether the request has a slot now; a request that has one keeps it."""
+def take_slot(stores: Stores, id_: RequestId, *, queue: Queue, most: int) -> bool:
+    """
+    Whether the request has a slot now; a request that has one keeps it.
+
+    Slots of requests that are at their end are taken back first: a process that lost its lease may take one for such
+    a request and end before it gives it back.
+
+    Args:
+        queue: As it was read a moment ago.
+    """
 
     def take(queue: Queue) -> Queue:
-        is_open = len(queue.in_flight) < most
-        return replace(queue, in_flight=queue.in_flight | {id_.number}) if is_open else queue
+        in_flight = queue.in_flight - finished
+        is_open = id_.number in in_flight or len(in_flight) < most
+        return replace(queue, in_flight=in_flight | {id_.number} if is_open else in_flight)
 
-    return id_.number in changed(queues, id_.queue, take).in_flight
-
-
-def release_slot(queues: QueueStore, *ids: RequestId) -> None:
-    """These requests, which are of one queue, have no slots any more."""
-    numbers = {one.number for one in ids}
-    if ids:
-        changed(queues, ids[0].queue, lambda queue: replace(queue, in_flight=queue.in_flight - numbers))
+    holders = (RequestId(id_.queue, number) for number in sorted(queue.in_flight - {id_.number}))
+    finished = {one.number for one in holders if stores.requests.get(one).state.is_final}
+    return id_.number in changed(stores.queues, id_.queue, take, known=queue).in_flight
 
 
-def reclaim_slots(stores: Stores, queue: str) -> None:
-    """
-    Take back the slots of requests that are at their end.
-
-    A process that lost its lease may take a slot for such a request and end before it gives it back.
-    """
-    holders = [RequestId(queue, number) for number in sorted(stores.queues.get(queue).in_flight)]
-    release_slot(stores.queues, *(one for one in holders if stores.requests.get(one).state.is_final))
+def release_slot(queues: QueueStore, id_: RequestId) -> None:
+    """The request has no slot any more."""
+    changed(queues, id_.queue, lambda queue: replace(queue, in_flight=queue.in_flight - {id_.number}))
 
 
 def advance_last_green(queues: QueueStore, request: Request) -> bool:

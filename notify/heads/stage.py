@@ -107,6 +107,7 @@ class Heads:
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
         self._database = database
+        self._requests = Requests(database)
         self._queues = queues
         self._doorbell = doorbell
         self._lease = lease
@@ -117,7 +118,7 @@ class Heads:
 
     def work(self, claims: Sequence[Claim]) -> Mapping[str, int]:
         """Take these requests as far as they go now."""
-        known = Requests(self._database).by_items([one.id for one in claims])
+        known = self._requests.by_items([one.id for one in claims])
         under_way = {self._threads().submit(self._outcome, one, known.get(one.id)): one for one in claims}
         done: Counter[str] = Counter()
         renewed = monotonic()
@@ -137,7 +138,7 @@ class Heads:
 
     def bury(self, connection: Connection, ids: Sequence[int]) -> None:  # noqa: ARG002 - stores have their own
         """Three workers died of these requests: they could not be validated."""
-        for request in Requests(self._database).by_items(list(ids)).values():
+        for request in self._requests.by_items(list(ids)).values():
             self._fail_closed(request)
 
     def close(self) -> None:
@@ -156,7 +157,7 @@ class Heads:
             return self._later(claim, request, f"{type(error).__name__}: {error}")
         except (RunnerRefused, NotFound) as error:
             log.warning("heads.cannot_validate", request=str(request.id), reason=type(error).__name__)
-            self._fail_closed(Requests(self._database).get(request.id))
+            self._fail_closed(self._requests.get(request.id))
             return items.done(claim)
         except UNAVAILABLE:
             raise
@@ -169,7 +170,7 @@ class Heads:
         """Due again after the backoff; once the budget is spent the request is at its end."""
         outcome = items.later(claim, reason[:250], rng=self._rng)
         if outcome.lane is Lane.DEAD:
-            self._fail_closed(Requests(self._database).get(request.id))
+            self._fail_closed(self._requests.get(request.id))
         return outcome
 
     def _fail_closed(self, request: Request) -> None:
@@ -219,7 +220,9 @@ class HeadsStage:
         return self._batch.is_due()
 
     def drain(self) -> Mapping[str, float]:
-        for name in self._queues.settings:
+        with self._database.single() as connection:
+            taken = polls.take(connection, list(self._queues.settings), every=self._poll)
+        for name in taken:
             if not self._stopping:
                 self._look(name)
         return self._batch.drain()
@@ -230,10 +233,7 @@ class HeadsStage:
         self._heads.close()
 
     def _look(self, name: str) -> None:
-        """Take in the queue's head if it is time; a queue that cannot be looked at stops no other."""
-        with self._database.single() as connection:
-            if not polls.take(connection, name, every=self._poll):
-                return
+        """Take in the queue's head; a queue that cannot be looked at stops no other."""
         fault = None
         try:
             self._queues.ingest(name)

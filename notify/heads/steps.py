@@ -28,7 +28,7 @@ from notify.domain.heads import (
     facts_of,
     strategy_of,
 )
-from notify.heads.queue_rows import advance_last_green, advance_latest, reclaim_slots, release_slot, take_slot
+from notify.heads.queue_rows import advance_last_green, advance_latest, release_slot, take_slot
 
 # A released slot makes waiting requests due at once; this is for what is lost.
 WAIT_FOR_SLOT = timedelta(seconds=15)
@@ -91,15 +91,14 @@ class Steps:
 
     def _process(self, request: Request) -> Request:
         """Superseded, or with a slot and on its way; accepted still: there is no slot."""
-        latest = advance_latest(self.stores.queues, request.id).latest_request_id
-        if request.id.number < latest:
+        queue = advance_latest(self.stores.queues, request.id)
+        if request.id.number < queue.latest_request_id:
             return self._move(replace(request, state=RequestState.SUPERSEDED))
         self.reporter.progress(request)
-        last_green = self.stores.queues.get(request.id.queue).last_green_uri
+        last_green = queue.last_green_uri
         descends = last_green is not None and self.source.is_ancestor(last_green, request.uri)
         strategy, base = strategy_of(last_green, descends=descends)
-        reclaim_slots(self.stores, request.id.queue)
-        if not take_slot(self.stores.queues, request.id, most=self.queue.max_concurrent):
+        if not take_slot(self.stores, request.id, queue=queue, most=self.queue.max_concurrent):
             return request
         self.checkpoint(checkpoints.HEADS_SLOT_TAKEN)
         moved = self._move(replace(request, state=RequestState.PROCESSING, strategy=strategy, base_uri=base))

@@ -101,15 +101,17 @@ class GitSourceControl:
             return False
         sha = self._sha(uri)
         git = self._with(sha)
-        present = self._fetched(git, self._queue.ref)
-        if not _contains(git, present, sha):
-            return False
         try:
             promoted = self._remote_sha(target)
         except NotFound:
             promoted = ""
+        if promoted == sha:
+            return True
+        present = self._fetched(git, self._queue.ref)
+        if not _contains(git, present, sha):
+            return False
         if promoted:
-            self._fetched(git, target)
+            self._fetch_ref(git, target)
         # Ahead of this commit on the same history: it was promoted already, and a newer one since.
         if promoted and _contains(git, promoted, sha) and _contains(git, present, promoted):
             return True
@@ -132,8 +134,12 @@ class GitSourceControl:
         return git
 
     def _fetched(self, git: Git, ref: str) -> str:
-        """Fetch a ref of the remote; its commit."""
+        """Fetch a ref of the remote, if it exists; its commit."""
         self._remote_sha(ref)
+        return self._fetch_ref(git, ref)
+
+    def _fetch_ref(self, git: Git, ref: str) -> str:
+        """Fetch a ref that exists; its commit."""
         known = self._known if ref == self._queue.ref else f"{self._known}-promoted"
         answer = self._fetch(git, f"+{ref}:{known}")
         if answer.status:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 _TAKE = """
-    INSERT INTO notify.queue_polls AS known (queue, due_at) VALUES (%(queue)s, now() + %(every)s)
+    INSERT INTO notify.queue_polls AS known (queue, due_at) SELECT unnest(%(queues)s::text[]), now() + %(every)s
     ON CONFLICT (queue) DO UPDATE SET due_at = excluded.due_at WHERE known.due_at <= now()
     RETURNING queue"""
 _DUE = """
@@ -32,9 +32,9 @@ class PollFault:
     since: datetime
 
 
-def take(connection: Connection, queue: str, *, every: timedelta) -> bool:
-    """The right to look at the queue's ref now, for one process; False: it is not time."""
-    return connection.exec_driver_sql(_TAKE, {"queue": queue, "every": every}).first() is not None
+def take(connection: Connection, queues: Sequence[str], *, every: timedelta) -> list[str]:
+    """Those of these queues whose refs are to be looked at now, by one process alone."""
+    return sorted(connection.exec_driver_sql(_TAKE, {"queues": sorted(queues), "every": every}).scalars())
 
 
 def is_due(connection: Connection, queues: Sequence[str]) -> bool:
