@@ -66,9 +66,17 @@ def take_slot(stores: Stores, id_: RequestId, *, queue: Queue, most: int) -> boo
     return id_.number in changed(stores.queues, id_.queue, take, known=queue).in_flight
 
 
-def release_slot(queues: QueueStore, id_: RequestId) -> None:
-    """The request has no slot any more."""
-    changed(queues, id_.queue, lambda queue: replace(queue, in_flight=queue.in_flight - {id_.number}))
+def release_slot(queues: QueueStore, id_: RequestId) -> bool:
+    """The request has no slot any more; whether it had one."""
+    had = False
+
+    def release(queue: Queue) -> Queue:
+        nonlocal had
+        had = id_.number in queue.in_flight
+        return replace(queue, in_flight=queue.in_flight - {id_.number})
+
+    changed(queues, id_.queue, release)
+    return had
 
 
 def advance_last_green(queues: QueueStore, request: Request) -> bool:

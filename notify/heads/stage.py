@@ -7,6 +7,7 @@ Decided: a worker's requests come forward in a few threads, since source control
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from datetime import timedelta
 from random import Random
 from threading import Lock
@@ -33,7 +34,7 @@ from notify.domain.outcomes import INTERNAL_ERROR
 from notify.domain.ports import Doorbell
 from notify.domain.stages import HEADS
 from notify.heads.ingest import ingest
-from notify.heads.steps import Steps
+from notify.heads.steps import WAIT_FOR_SLOT, Steps
 from notify.store.database import UNAVAILABLE, Database
 from notify.store.heads import polls, requests
 from notify.store.heads.requests import Requests
@@ -89,6 +90,14 @@ class Queues:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Advanced:
+    """How far a request came. ``waits_in`` is the queue that it waits for a slot of; None: it does not."""
+
+    outcome: ItemOutcome
+    waits_in: str | None = None
+
+
 class Heads:
     """Takes requests forward. Thread-safe; create it after a fork."""
 
@@ -119,7 +128,7 @@ class Heads:
     def work(self, claims: Sequence[Claim]) -> Mapping[str, int]:
         """Take these requests as far as they go now."""
         known = self._requests.by_items([one.id for one in claims])
-        under_way = {self._threads().submit(self._outcome, one, known.get(one.id)): one for one in claims}
+        under_way = {self._threads().submit(self._advanced, one, known.get(one.id)): one for one in claims}
         done: Counter[str] = Counter()
         renewed = monotonic()
         while under_way:
@@ -146,9 +155,9 @@ class Heads:
             if self._pool is not None:
                 self._pool.shutdown(wait=False)
 
-    def _outcome(self, claim: Claim, request: Request | None) -> ItemOutcome:
+    def _advanced(self, claim: Claim, request: Request | None) -> "_Advanced":
         if request is None:
-            return items.done(claim)
+            return _Advanced(items.done(claim))
         if request.id.queue not in self._queues.settings:
             return self._later(claim, request, "unknown_queue")
         try:
@@ -158,36 +167,44 @@ class Heads:
         except (RunnerRefused, NotFound) as error:
             log.warning("heads.cannot_validate", request=str(request.id), reason=type(error).__name__)
             self._fail_closed(self._requests.get(request.id))
-            return items.done(claim)
+            return _Advanced(items.done(claim))
         except UNAVAILABLE:
             raise
         except Exception as error:
             log.exception("heads.failed", request=str(request.id))
             return self._later(claim, request, f"{INTERNAL_ERROR}: {type(error).__name__}")
-        return items.done(claim) if again is None else _again(claim, again)
+        waits_in = request.id.queue if again == WAIT_FOR_SLOT else None
+        return _Advanced(items.done(claim) if again is None else _again(claim, again), waits_in)
 
-    def _later(self, claim: Claim, request: Request, reason: str) -> ItemOutcome:
+    def _later(self, claim: Claim, request: Request, reason: str) -> "_Advanced":
         """Due again after the backoff; once the budget is spent the request is at its end."""
         outcome = items.later(claim, reason[:250], rng=self._rng)
         if outcome.lane is Lane.DEAD:
             self._fail_closed(self._requests.get(request.id))
-        return outcome
+        return _Advanced(outcome)
 
     def _fail_closed(self, request: Request) -> None:
         if request.id.queue in self._queues.settings:
             self._steps(request).fail_closed(request)
 
     def _steps(self, request: Request) -> Steps:
-        return self._queues.steps(request.id.queue, freed=self._freed, checkpoint=self._checkpoint)
+        return self._queues.steps(request.id.queue, freed=self._wake_waiting, checkpoint=self._checkpoint)
 
-    def _freed(self, queue: str) -> None:
+    def _wake_waiting(self, *queues: str) -> None:
+        """Have requests of these queues taken forward that wait for a slot, where one is free."""
+        slots = {one: self._queues.settings[one].max_concurrent for one in queues}
         with self._database.begin() as connection:
-            requests.wake_waiting(connection, queue)
-        self._doorbell.ring(HEADS)
+            woken = requests.wake_waiting(connection, slots)
+        if woken:
+            self._doorbell.ring(HEADS)
 
-    def _settle(self, outcomes: Sequence[ItemOutcome]) -> Counter[str]:
+    def _settle(self, advanced: Sequence["_Advanced"]) -> Counter[str]:
+        outcomes = [one.outcome for one in advanced]
         with self._database.begin() as connection:
             ours = items.settle(connection, HEADS, outcomes)
+        # A slot that came free before this commit woke nobody whose item was leased.
+        if waiting := {one.waits_in for one in advanced if one.waits_in is not None}:
+            self._wake_waiting(*waiting)
         return Counter(_count_of(one) for one in outcomes if one.name in ours)
 
     def _threads(self) -> ThreadPoolExecutor:

@@ -164,8 +164,8 @@ class Steps:
         return facts
 
     def _free(self, request: Request) -> None:
-        release_slot(self.stores.queues, request.id)
-        self.freed(request.id.queue)
+        if release_slot(self.stores.queues, request.id):
+            self.freed(request.id.queue)
 
     def _move(self, request: Request) -> Request:
         """The request in its new state, or as another has left it."""

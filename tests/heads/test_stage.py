@@ -1,6 +1,8 @@
 """The stage of heads on PostgreSQL: from a push to a verdict, with slots, mishaps and polls."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -11,9 +13,10 @@ from notify.domain.head_ports import NotFound, RunnerRefused, RunnerUnavailable,
 from notify.domain.heads import GREEN, WHOLE, BuildReport, Request, RequestId, RequestState, Strategy
 from notify.heads.ingest import InvalidQueueName, UnknownQueue
 from notify.store.database import Database
-from notify.store.heads import polls
+from notify.store.heads import polls, requests
+from notify.store.heads.requests import Requests
 from notify.store.tables.emails import work_items
-from tests.support.queues import GREEN_REF, MAIN, World, queue_settings, world_of
+from tests.support.queues import GREEN_REF, MAIN, World, queue_settings, stage_of, world_of
 
 QUEUE = "monorepo/main"
 
@@ -103,6 +106,42 @@ def test_no_more_are_built_at_a_time_than_the_queue_has_slots(database: Database
     world.stage.drain()
     assert world.get(ids[-1]).state is RequestState.PROCESSING
     world.stage.stop()
+
+
+class MeanwhileRequests(Requests):
+    """Once, something else happens right after this request was read."""
+
+    def __init__(self, database: Database, id_: RequestId, happens: Callable[[], None]) -> None:
+        super().__init__(database)
+        self.id, self.happens = id_, [happens]
+
+    def get(self, id_: RequestId) -> Request:
+        found = super().get(id_)
+        if id_ == self.id and self.happens:
+            self.happens.pop()()
+        return found
+
+
+def test_a_slot_that_comes_free_while_a_request_finds_none_wakes_it(world: World) -> None:
+    ids = []
+    for _ in range(2):
+        world.push()
+        ids.append(world.queues.ingest(QUEUE))
+        world.drain()
+    first, second = ids
+    world.end(first)
+    other = replace(world, stage=stage_of(world.database, world.queues, world.doorbell))
+    # The second reads that the first has the slot; another worker brings the first to its end; then the second waits.
+    looking = MeanwhileRequests(world.database, first, other.drain)
+    world.queues.stores = replace(world.stores, requests=looking)
+    with world.database.begin() as connection:
+        requests.make_due(connection, second)
+    world.stage.drain()
+    assert world.get(first).state is RequestState.SUCCEEDED
+    assert world.get(second).state is RequestState.ACCEPTED
+    world.stage.drain()
+    assert world.get(second).state is RequestState.PROCESSING
+    other.stage.stop()
 
 
 def test_waiting_for_a_slot_or_a_build_is_no_failure(world: World) -> None:

@@ -109,6 +109,19 @@ def world_of(
         runner_of=lambda _: instead or runner,
         reporter_of=lambda one: reporter_of(one, remotes[one.name]) if reporter_of else reporter,
     )
+    stage = stage_of(database, queues, doorbell, checkpoint=checkpoint, poll=poll)
+    return World(database, queues, remotes, runner, reporter, stage, doorbell)
+
+
+def stage_of(
+    database: Database,
+    queues: Queues,
+    doorbell: RecordingDoorbell,
+    *,
+    checkpoint: Checkpoint = no_checkpoint,
+    poll: float = 3600,
+) -> HeadsStage:
+    """Another worker of these queues."""
     lease = timedelta(minutes=1)
     handler = Heads(database, queues, doorbell=doorbell, lease=lease, rng=Random(1), checkpoint=checkpoint)
     batch = BatchStage(
@@ -121,5 +134,4 @@ def world_of(
         at_most=timedelta(seconds=30),
         rng=Random(2),
     )
-    stage = HeadsStage(handler, batch, database, queues, poll=timedelta(seconds=poll))
-    return World(database, queues, remotes, runner, reporter, stage, doorbell)
+    return HeadsStage(handler, batch, database, queues, poll=timedelta(seconds=poll))

@@ -1,5 +1,7 @@
 """Requests, and which request has a head."""
 
+from collections.abc import Mapping
+
 from sqlalchemy import Connection, Row
 
 from notify.domain.claims import Lane
@@ -38,8 +40,10 @@ _ID_BY_URI = "SELECT request_id FROM notify.request_uris WHERE queue = %(queue)s
 _WAKE = f"""
     UPDATE notify.work_items SET due_at = now()
     WHERE stage = '{HEADS}' AND lane < {Lane.LEASED:d} AND due_at > now() AND id = ANY (ARRAY(
-        SELECT item_id FROM notify.requests
-        WHERE queue = %(queue)s AND state = 'accepted' AND finished_at IS NULL
+        SELECT request.item_id FROM unnest(%(queues)s::text[], %(slots)s::int[]) AS wanted(name, slots)
+        JOIN notify.queues AS queue ON queue.name = wanted.name AND queue.in_flight_count < wanted.slots
+        JOIN notify.requests AS request ON request.queue = queue.name
+        WHERE request.state = 'accepted' AND request.finished_at IS NULL
     ))"""
 _MAKE_DUE = f"""
     UPDATE notify.work_items SET due_at = now()
@@ -140,9 +144,10 @@ def _request(row: Row[tuple[object, ...]]) -> Request:
     )
 
 
-def wake_waiting(connection: Connection, queue: str) -> None:
-    """Make the queue's requests due that wait for a slot."""
-    connection.exec_driver_sql(_WAKE, {"queue": queue})
+def wake_waiting(connection: Connection, slots: Mapping[str, int]) -> int:
+    """Make requests due that wait while their queue has a free slot, of so many by queue; how many there were."""
+    values = {"queues": list(slots), "slots": list(slots.values())}
+    return connection.exec_driver_sql(_WAKE, values).rowcount
 
 
 def make_due(connection: Connection, id_: RequestId) -> None:
