@@ -18,6 +18,8 @@ from notify.statuses.publish import publish
 from notify.statuses.schema import StatusIn
 from notify.store.database import Database
 from notify.store.heads import people
+from notify.store.statuses import listing
+from notify.store.statuses.listing import StatusFilter
 
 MOST_SUSPECTS = 1_000
 
@@ -51,8 +53,9 @@ class CommitAndMail:
 
     def progress(self, request: Request) -> None:
         with self.database.begin() as connection:
-            self._show(connection, request)
-        self.doorbell.ring(STATUSES)
+            is_news = self._show(connection, request)
+        if is_news:
+            self.doorbell.ring(STATUSES)
 
     def ended(self, request: Request, *, build: Build | None, facts: Sequence[Fact]) -> None:
         commits = self._suspected(request) if facts and request.state is RequestState.FAILED else ()
@@ -62,7 +65,8 @@ class CommitAndMail:
         self.doorbell.ring(STATUSES)
         self.doorbell.ring(FAN_OUT)
 
-    def _show(self, connection: Connection, request: Request, build: Build | None = None) -> None:
+    def _show(self, connection: Connection, request: Request, build: Build | None = None) -> bool:
+        """Show its state on its commit; whether that is news."""
         status = StatusIn(
             forge=self.queue.forge,
             repository=self.queue.repository,
@@ -72,7 +76,10 @@ class CommitAndMail:
             description=FORCED if request.forced else WORDS[request.state],
             target_url=build.url if build else None,
         )
+        if _is_wanted(connection, status):
+            return False
         publish(connection, [status])
+        return True
 
     def _tell(
         self,
@@ -120,3 +127,11 @@ class CommitAndMail:
             return [self.source.change_info(request.uri)]
         except NotFound:
             return ()
+
+
+def _is_wanted(connection: Connection, status: StatusIn) -> bool:
+    """Whether the commit is to show this already."""
+    target = StatusFilter(forge=status.forge, repository=status.repository, sha=status.sha, context=status.context)
+    known = listing.newest(connection, target, limit=1)
+    shown = (status.state, status.description, status.target_url)
+    return any((one.state, one.description, one.target_url) == shown for one in known)

@@ -175,6 +175,19 @@ def test_a_head_shows_that_it_is_being_validated(story: Story) -> None:
     assert story.shown(sha) == (f"notify/{QUEUE}", "pending")
 
 
+def test_a_head_that_waits_is_shown_once(story: Story) -> None:
+    story.push(author="dana")
+    story.world.queues.ingest(QUEUE)
+    story.world.drain()
+    waiting = story.push(author="dana")
+    story.world.queues.ingest(QUEUE)
+    for _ in range(3):
+        story.world.drain()
+    with story.world.database.begin() as connection:
+        row = connection.execute(select(commit_statuses).where(commit_statuses.c.sha == waiting)).one()
+    assert (row.state, row.description, row.wanted_version) == ("pending", "Waits to be validated", 1)
+
+
 def test_a_request_that_is_finished_twice_is_told_once(story: Story) -> None:
     story.push(author="dana")
     id_ = story.validate(BuildStatus.FAILURE)
