@@ -12,6 +12,7 @@ An application needs ``emit``, and ``publish`` if it shows statuses on commits::
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from notify import recording
 from notify.domain.errors import MalformedEvent, MalformedStatus, NotifyError, UnsupportedConnection
 
 if TYPE_CHECKING:
@@ -59,8 +60,10 @@ def emit(
     from notify.tracing import current_traceparent
     from notify.wiring import process_doorbell
 
-    bell = doorbell or process_doorbell()
     caller = session_or_connection() if is_scoped(session_or_connection) else session_or_connection
+    if recording.recorder is not None:
+        return recording.recorder.emit(caller, parse(event))
+    bell = doorbell or process_doorbell()
     (receipt,) = receive(caller, [parse(event)], traceparent=current_traceparent())
     if not receipt.duplicate:
         after_commit(caller, lambda: bell.ring(FAN_OUT), name=FAN_OUT)
@@ -95,8 +98,10 @@ def publish(
     from notify.store.database import is_scoped
     from notify.wiring import process_doorbell
 
-    bell = doorbell or process_doorbell()
     caller = session_or_connection() if is_scoped(session_or_connection) else session_or_connection
+    if recording.recorder is not None:
+        return recording.recorder.publish(caller, parse(status))
+    bell = doorbell or process_doorbell()
     (receipt,) = store(caller, [parse(status)])
     after_commit(caller, lambda: bell.ring(STATUSES), name=STATUSES)
     return receipt

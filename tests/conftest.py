@@ -17,6 +17,8 @@ from notify.store.operations.migrate import upgrade
 from tests.support import servers
 from tests.support.smtp import ScriptedRelay
 
+pytest_plugins = ["pytester"]
+
 HERE = Path(__file__).parent
 STACKS = frozenset({"embedded", "journeys"})
 

@@ -1,0 +1,5 @@
+"""For the test suites of applications: the types of the fixtures that ``notify.pytest_plugin`` has."""
+
+from notify.testing.emitted import Emitted
+
+__all__ = ["Emitted"]
