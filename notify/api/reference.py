@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
@@ -63,7 +63,14 @@ def operation_id(route: APIRoute) -> str:
     return first + "".join(word.capitalize() for word in others)
 
 
-def complete(document: dict[str, Any], routes: Sequence[BaseRoute]) -> None:
+def document(app: FastAPI, routes: Sequence[BaseRoute]) -> dict[str, Any]:
+    """The OpenAPI document of *app*, made once."""
+    if app.openapi_schema is None:
+        _complete(FastAPI.openapi(app), routes)
+    return FastAPI.openapi(app)
+
+
+def _complete(document: dict[str, Any], routes: Sequence[BaseRoute]) -> None:
     """Add what FastAPI does not know: refusals, bodies, summaries from docstrings. Paths get the order of *routes*."""
     paths = dict.fromkeys(route.path_format for route in routes if isinstance(route, APIRoute))
     document["paths"] = {path: document["paths"][path] for path in paths if path in document["paths"]}
