@@ -15,7 +15,7 @@ from notify.domain.head_ports import NotFound, SourceControlUnavailable
 from notify.domain.heads import BuildReport, BuildStatus, InvalidUri, ProjectResult
 from notify.domain.stages import HEADS
 from notify.heads import reading, told_builds
-from notify.heads.ingest import UnknownQueue
+from notify.heads.ingest import EmptyQueue, UnknownQueue
 from notify.http import auth
 from notify.http.bodies import JsonBody
 from notify.http.context import Context, InContext
@@ -204,6 +204,8 @@ def _answered() -> Iterator[None]:
     """What use cases raise, as answers."""
     try:
         yield
+    except EmptyQueue as error:
+        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
     except (UnknownQueue, NotFound, InvalidUri) as error:
         raise HTTPException(HTTPStatus.NOT_FOUND, str(error)) from None
     except SourceControlUnavailable as error:

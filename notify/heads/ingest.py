@@ -21,6 +21,10 @@ class UnknownQueue(NotifyError):
     """No queue of this name is configured."""
 
 
+class EmptyQueue(NotFound):
+    """The queue's ref does not exist, so there is no head to take in."""
+
+
 def ingest(name: str, *, queues: Mapping[str, QueueSettings], source_of: SourceOf, stores: Stores) -> RequestId:
     """
     The request that validates the queue's newest head, new or known.
@@ -28,14 +32,14 @@ def ingest(name: str, *, queues: Mapping[str, QueueSettings], source_of: SourceO
     Raises:
         InvalidQueueName: It is no name.
         UnknownQueue: No such queue is configured; ``known`` names those that are.
-        NotFound: Its ref does not exist.
+        EmptyQueue: Its ref does not exist.
         SourceControlUnavailable: Nothing was stored.
     """
     if not QUEUE_NAME.fullmatch(name):
         raise InvalidQueueName(queue=name[:200])
     if name not in queues:
         raise UnknownQueue(queue=name, known=", ".join(sorted(queues)) or "none")
-    uri = source_of(queues[name]).latest()
+    uri = _latest(source_of(queues[name]))
     id_ = _claimed(name, uri, stores)
     # Another process may have ended between its claim and these.
     try:
@@ -44,6 +48,13 @@ def ingest(name: str, *, queues: Mapping[str, QueueSettings], source_of: SourceO
         return id_
     advance_latest(stores.queues, id_)
     return id_
+
+
+def _latest(source: SourceControl) -> str:
+    try:
+        return source.latest()
+    except NotFound as error:
+        raise EmptyQueue(**error.facts) from None
 
 
 def _claimed(queue: str, uri: str, stores: Stores) -> RequestId:

@@ -51,7 +51,7 @@ def test_a_head_is_taken_in_once(ci: httpx.Client, world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("queue", "status"), [("", 422), ("-x", 422), ("a b", 422), ("monorepo/next", 404), (QUEUE, 404)]
+    ("queue", "status"), [("", 422), ("-x", 422), ("a b", 422), ("monorepo/next", 404), (QUEUE, 422)]
 )
 def test_a_queue_that_is_unknown_or_empty_stores_nothing(
     ci: httpx.Client, world: World, queue: str, status: int
