@@ -61,6 +61,10 @@ format: $(READY) ## Rewrite the code in the project's format
 messages: $(READY) ## Extract the texts of emails and pages for translators
 	@$(BIN)/python -m tests.support.translations
 
+.PHONY: protos
+protos: $(READY) ## Generate the code for gRPC from notify/rpc/v1/heads.proto
+	@$(BIN)/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. --grpc_python_out=. notify/rpc/v1/heads.proto
+
 .PHONY: lock
 lock: $(READY) ## Lock the newest versions of all packages, with hashes (NEWEST=: add new ones only)
 	$(BIN)/uv pip compile --quiet $(LOCK_FLAGS) --extra worker --extra api --extra flower --extra grpc pyproject.toml -o requirements.lock

@@ -229,6 +229,10 @@ class Settings(BaseModel):
     """Calls of one caller that an API process answers in a minute."""
     api_client_seconds: float = Field(default=20, gt=0, le=600)
     """How long a caller may take to send headers, to send a body, and to read the answer."""
+    grpc_host: str = "127.0.0.1"
+    """Address of the gRPC server."""
+    grpc_port: Port = 50051
+    """Port of the gRPC server."""
     flower_port: Port = 5555
     """Port of the embedded Flower."""
     catcher_port: Port = 1025

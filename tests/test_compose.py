@@ -25,6 +25,7 @@ import celeryconfig
 from notify.channels.email.smtp.relay import Encryption, Relay
 from notify.cli.checks.deployment import PUBLISHED_DEFAULTS
 from notify.embedded.commands import COMMANDS
+from notify.rpc import server
 from notify.settings import MIN_SECRET_LENGTH, Settings, load
 from tests.support.deployed import EMBEDDED, is_a_command_of_notify, runs_what_the_embedded_stack_runs
 
@@ -61,9 +62,9 @@ def seconds(duration: str) -> int:
 
 
 def published(*, monitoring: bool = False) -> Iterator[tuple[str, str, int, int]]:
-    """Service, address, outside port and inside port; those of the monitoring profile only if requested."""
+    """Service, address, outside port and inside port: of the monitoring profile, or of everything else."""
     for name, service in SERVICES.items():
-        if ("profiles" in service) is not monitoring:
+        if ("monitoring" in service.get("profiles", ())) is not monitoring:
             continue
         for port in service.get("ports", ()):
             address, outside, inside = port.split(":")
@@ -78,7 +79,7 @@ def accept(command: Any, words: Sequence[str]) -> None:
 def test_every_process_has_a_service_that_runs_the_command_of_the_embedded_stack() -> None:
     for name, command in EMBEDDED.items():
         runs_what_the_embedded_stack_runs(command, words_of(name))
-    assert set(OURS) == {*EMBEDDED, "migrate"}
+    assert set(OURS) == {*EMBEDDED, "migrate", "grpc"}
 
 
 @pytest.mark.parametrize("service", [name for name in OURS if words_of(name)[:2] == ["python", "-m"]])
@@ -142,8 +143,9 @@ def test_the_catcher_command_has_valid_options() -> None:
             assert word in help_text
 
 
-def test_migrations_run_by_an_existing_command() -> None:
-    program, *words = words_of("migrate")
+@pytest.mark.parametrize("service", ["migrate", "grpc"])
+def test_migrations_and_grpc_run_by_an_existing_command(service: str) -> None:
+    program, *words = words_of(service)
     assert entry_points(group="console_scripts")[program].value == "notify.cli:main"
     is_a_command_of_notify(words)
 
@@ -206,7 +208,7 @@ def test_ports_are_published_to_this_machine_only_and_have_their_usual_numbers()
         },
     }
     for service, _, outside, inside in published():
-        assert inside == int(listening[service][outside])
+        assert inside == (outside if service == "grpc" else int(listening[service][outside]))
 
 
 def test_monitoring_is_optional_and_published_to_this_machine_only() -> None:
@@ -219,6 +221,12 @@ def test_monitoring_is_optional_and_published_to_this_machine_only() -> None:
 @pytest.mark.parametrize(("service", "host"), [("api", "--host"), ("catcher", "--host"), ("flower", "--address")])
 def test_published_services_listen_on_all_interfaces_of_their_container(service: str, host: str) -> None:
     assert option(service, host) == "0.0.0.0"  # noqa: S104 - of the container
+
+
+def test_grpc_listens_on_all_interfaces_of_its_container_and_is_optional() -> None:
+    assert SERVICES["grpc"]["environment"]["NOTIFY_GRPC_HOST"] == "0.0.0.0"  # noqa: S104 - of the container
+    assert SERVICES["grpc"]["profiles"] == ["grpc"]
+    assert seconds(SERVICES["grpc"]["stop_grace_period"]) > server.STOP_SECONDS
 
 
 def test_services_wait_only_for_conditions_that_can_become_true() -> None:
@@ -235,7 +243,7 @@ def test_services_wait_only_for_conditions_that_can_become_true() -> None:
 
 
 def test_services_that_need_the_schema_wait_for_the_migration() -> None:
-    for name in ("api", "beat", "worker"):
+    for name in ("api", "beat", "grpc", "worker"):
         assert "migrate" in SERVICES[name]["depends_on"]
     assert "postgres" in SERVICES["migrate"]["depends_on"]
 
@@ -243,11 +251,11 @@ def test_services_that_need_the_schema_wait_for_the_migration() -> None:
 @pytest.mark.parametrize("service", [name for name in OURS if "healthcheck" in SERVICES[name]])
 def test_health_checks_use_the_services_port(service: str) -> None:
     test = " ".join(SERVICES[service]["healthcheck"]["test"])
-    asked = re.search(r"http://127\.0\.0\.1:(\d+)/(\w+)", test)
+    asked = re.search(r"127\.0\.0\.1:(\d+)(?:/(\w+))?", test)
     assert asked is not None
     own = SERVICES[service].get("environment", {}).get("NOTIFY_WORKER_HEALTH_PORT")
     assert int(asked[1]) in {own, *(inside for name, _, _, inside in published() if name == service)}
-    assert asked[2] in {"livez", "readyz", "healthcheck"}
+    assert asked[2] in ({None} if service == "grpc" else {"livez", "readyz", "healthcheck"})
     compile(SERVICES[service]["healthcheck"]["test"][-1], service, "exec")
 
 

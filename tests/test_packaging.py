@@ -36,7 +36,20 @@ HASH = re.compile(r"^    --hash=sha256:[0-9a-f]{64}( \\)?$")
 NAME = PROJECT["name"]
 # Modules that emitting an event never imports, installed or not.
 OF_OTHERS = {
-    *("aiosmtplib", "alembic", "babel", "cmarkgfm", "css_inline", "fastapi", "flower", "httpx", "jinja2", "jwt", "nh3"),
+    *(
+        "aiosmtplib",
+        "alembic",
+        "babel",
+        "cmarkgfm",
+        "css_inline",
+        "fastapi",
+        "flower",
+        "grpc",
+        "httpx",
+        "jinja2",
+        "jwt",
+        "nh3",
+    ),
     *("prometheus_client", "rich", "starlette", "structlog", "tornado", "typer", "uvicorn", "uvloop"),
 }
 WHOLE = {
@@ -55,6 +68,13 @@ from notify.worker import __main__, bootstrap, tasks
 for module in bootstrap.IMPORT_BEFORE_FORK:
     import_module(module)
 wiring.channels(load())
+"""
+CODE_OF_A_GRPC_SERVER = """
+from notify import forges_file, wiring
+from notify.rpc import server
+from notify.settings import load
+from notify.vcs import git
+wiring.ingest(load(), wiring.database(load()))
 """
 CODE_THAT_EMITS = """
 import json, sys
@@ -295,6 +315,7 @@ def test_emitting_needs_only_the_base_install_and_imports_no_extra(
         (("worker",), "up", "embedded"),
         (("cli",), "token create", "api"),
         (("api",), "send-test dana@example.com", "worker"),
+        (("cli",), "grpc", "grpc"),
     ],
 )
 def test_a_command_without_its_extra_names_it_in_one_sentence(
@@ -318,6 +339,7 @@ def test_each_command_runs_with_the_extra_that_it_names(install: Install, tmp_pa
         ("worker", CODE_OF_A_WORKER),
         ("api", "from notify.api.app import create_app; create_app()"),
         ("flower", "import flower.command, notify.worker.app, notify.worker.tasks"),
+        ("grpc", CODE_OF_A_GRPC_SERVER),
         ("embedded", "import notify.embedded.stack, notify.cli.demo, notify.embedded.catcher"),
     ],
 )

@@ -23,6 +23,7 @@ EXTRA_OF = {
     "send-test": "worker",
     "token": "api",
     "doctor": "worker",
+    "grpc": "grpc",
     "top": "worker",
 }
 """The extra that a command needs, if it needs more than CLI."""

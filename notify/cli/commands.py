@@ -30,6 +30,7 @@ COMMANDS = {
     "token": "token.app",
     "doctor": "doctor.doctor",
     "top": "top.top",
+    "grpc": "grpc.grpc",
 }
 """Module and attribute of each command, in the order of the help."""
 

@@ -14,7 +14,7 @@ from notify.wiring.connections import (
     doorbell,
     process_doorbell,
 )
-from notify.wiring.forges_and_queues import forge_settings, forges, queues
+from notify.wiring.forges_and_queues import forge_settings, forges, ingest, queues
 from notify.wiring.mail import (
     NO_MAIL,
     PREVIEW_KEY,
@@ -76,6 +76,7 @@ __all__ = [
     "forges",
     "heads",
     "inbox",
+    "ingest",
     "links",
     "message_host",
     "preview_composer",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -12,10 +13,12 @@ from notify.settings import Settings
 from notify.store.database import Database
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from notify.domain.forge_settings import ForgesFile, QueueSettings
-    from notify.domain.head_ports import BuildRunner
+    from notify.domain.head_ports import BuildRunner, Stores
+    from notify.domain.heads import RequestId
     from notify.heads.stage import Queues
     from notify.vcs.git import GitSourceControl
     from notify.work.forges import Forges
@@ -66,31 +69,59 @@ def forges(settings: Settings, database: Database) -> Forges:
 
 def queues(settings: Settings, database: Database, *, doorbell: Doorbell) -> Queues:
     """Every configured queue, with what reads its history, builds its heads, and tells of them. Opens no connection."""
-    from notify.domain.head_ports import Stores
     from notify.heads.reporter import CommitAndMail
     from notify.heads.stage import Queues
-    from notify.store.heads.builds import Builds, Facts
-    from notify.store.heads.queues import Queues as QueueRows
-    from notify.store.heads.requests import Counters, Requests, RequestUris
-    from notify.vcs.git import GitSourceControl
 
     configured = forge_settings(settings)
-    folder = settings.data_dir.absolute() / HEADS
-    sources = {one.name: GitSourceControl(one, folder / "mirrors") for one in configured.queues.values()}
+    folder = _heads_folder(settings)
+    sources = _sources(configured, folder)
     runners = {one.name: _runner(one, configured, sources[one.name], folder) for one in configured.queues.values()}
     return Queues(
         configured.queues,
-        stores=Stores(
-            requests=Requests(database),
-            uris=RequestUris(database),
-            queues=QueueRows(database),
-            builds=Builds(database),
-            facts=Facts(database),
-            counters=Counters(database),
-        ),
+        stores=_stores(database),
         source_of=lambda queue: sources[queue.name],
         runner_of=lambda queue: runners[queue.name],
         reporter_of=lambda queue: CommitAndMail(database, queue, sources[queue.name], doorbell),
+    )
+
+
+def ingest(settings: Settings, database: Database) -> Callable[[str], RequestId]:
+    """``notify.heads.ingest`` for the configured queues; needs no forge and no runner. Opens no connection."""
+    from notify.heads.ingest import ingest as take_in
+
+    configured = forge_settings(settings)
+    sources = _sources(configured, _heads_folder(settings))
+    return partial(
+        take_in,
+        queues=configured.queues,
+        source_of=lambda queue: sources[queue.name],
+        stores=_stores(database),
+    )
+
+
+def _heads_folder(settings: Settings) -> Path:
+    return settings.data_dir.absolute() / HEADS
+
+
+def _sources(configured: ForgesFile, folder: Path) -> dict[str, GitSourceControl]:
+    from notify.vcs.git import GitSourceControl
+
+    return {one.name: GitSourceControl(one, folder / "mirrors") for one in configured.queues.values()}
+
+
+def _stores(database: Database) -> Stores:
+    from notify.domain.head_ports import Stores
+    from notify.store.heads.builds import Builds, Facts
+    from notify.store.heads.queues import Queues
+    from notify.store.heads.requests import Counters, Requests, RequestUris
+
+    return Stores(
+        requests=Requests(database),
+        uris=RequestUris(database),
+        queues=Queues(database),
+        builds=Builds(database),
+        facts=Facts(database),
+        counters=Counters(database),
     )
 
 
