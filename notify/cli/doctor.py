@@ -45,8 +45,9 @@ def doctor(*, as_json: AsJson = False) -> None:
 
     Checks the database (schema, open transactions, autovacuum, clock), the broker, each relay (session, certificate,
     breaker), each forge (credentials, permissions, clock, repositories, webhook deliveries), dead statuses, the
-    operators, each queue of heads (git, ref, runner, verdicts), the sender's domain (SPF, DKIM, DMARC), workers and
-    their queues, recent failures, contradictory settings, every template, and people's time zones.
+    operators, each queue of heads (git, ref, runner, right to start workflows, verdicts), the sender's domain (SPF,
+    DKIM, DMARC), workers and their queues, recent failures, contradictory settings, every template, and people's time
+    zones.
     """
     with connect() as deployment:
         findings = run_checks(deployment, CHECKS)

@@ -23,6 +23,14 @@ from tests.support.forge import REPOSITORY, ForgeHarness, forge_harness
 from tests.support.statuses import wanted
 
 MAY_READ = {"contents": "read", "metadata": "read", "pull_requests": "read", "statuses": "read"}
+BUILT_BY_WORKFLOW = """
+[queues."app/main"]
+forge = "github"
+repository = "acme/app"
+ref = "refs/heads/main"
+remote = "/no/such/remote"
+runner = { kind = "github_actions", workflow = "validate.yml", ref = "refs/heads/main" }
+"""
 FAILS = "UPDATE notify.forge_repositories SET fault = 'forbidden', fault_at = now()"
 LATE = "UPDATE notify.forge_repositories SET swept_at = now() - interval '1 hour'"
 
@@ -93,6 +101,16 @@ def test_what_an_app_may_not_read_is_a_fault(
         one = found(notify, "forge github permissions")
     assert not one["ok"]
     assert f"{lacking}: read" in one["found"]
+
+
+@pytest.mark.parametrize("level", [None, "read", "write"])
+def test_an_app_that_may_not_start_the_workflows_of_a_queue_is_a_fault(
+    notify: Notify, tmp_path: Path, sources: ForgeHarness, level: str | None
+) -> None:
+    with app_that_may(sources, tmp_path, MAY_READ | ({"actions": level} if level else {}), BUILT_BY_WORKFLOW):
+        one = found(notify, "workflows on github")
+    assert one["ok"] is (level == "write")
+    assert "app/main" in one["found"]
 
 
 def test_of_an_invalid_file_every_fault_is_named(

@@ -27,6 +27,7 @@ MOST_SKEW = timedelta(seconds=60)
 NEEDED: Mapping[str, str] = MappingProxyType({"contents": "read", "metadata": "read", "pull_requests": "read"})
 TO_WRITE = ("write", "admin")
 ENOUGH = ("read", *TO_WRITE)
+GRANT = "grant them on the app's page, and accept them where it is installed"
 OFFLINE = "Webhooks are taken, but what they leave out is not known, and lost ones are not caught up with."
 
 
@@ -72,8 +73,7 @@ def _forge(forge: Forge) -> Iterator[Finding]:
     lacks = [f"{name}: {level}" for name, level in NEEDED.items() if permissions.get(name) not in ENOUGH]
     words = f"the app lacks {', '.join(lacks)}" if lacks else "the app may read what it needs"
     words = "; ".join([words, *_limits(forge, permissions)])
-    fix = "grant them on the app's page, and accept them where it is installed"
-    yield Finding(f"{about} permissions", not lacks, words, OFFLINE, fix)
+    yield Finding(f"{about} permissions", not lacks, words, OFFLINE, GRANT)
 
 
 def _limits(forge: Forge, permissions: Mapping[str, str]) -> Iterator[str]:

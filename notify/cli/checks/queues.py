@@ -8,9 +8,11 @@ from urllib.parse import urlsplit
 
 from notify import wiring
 from notify.cli.checks import Finding
+from notify.cli.checks.forges import GRANT, TO_WRITE
 from notify.cli.connect import Deployment
 from notify.cli.output import relative
 from notify.domain.errors import InvalidSettings
+from notify.domain.forge_answers import ForgeFault
 from notify.domain.forge_settings import CommandRunner, GitHubActionsRunner, HttpRunner, QueueSettings, Runner
 from notify.domain.head_ports import NotFound, SourceControlUnavailable
 from notify.heads.stage import Queues
@@ -38,6 +40,7 @@ def queues(deployment: Deployment) -> Iterator[Finding]:
         if git.ok:
             yield _ref(known, queue)
         yield from _runner(queue)
+    yield from _workflows(deployment, known)
     yield _polls(deployment, known)
     yield _verdicts(deployment, known)
 
@@ -95,6 +98,27 @@ def _unreachable(url: str) -> str:
             return ""
     except OSError as error:
         return f"{address.hostname} does not answer on port {port}: {type(error).__name__}"
+
+
+def _workflows(deployment: Deployment, known: Queues) -> Iterator[Finding]:
+    """Whether the app of each forge may start the workflows of its queues; nothing where the forge does not say."""
+    building: dict[str, list[str]] = {}
+    for queue in known.settings.values():
+        if isinstance(queue.runner, GitHubActionsRunner):
+            building.setdefault(queue.forge, []).append(queue.name)
+    for name, waiting in building.items():
+        reader = wiring.forges(deployment.settings, deployment.database).by_name[name].reader
+        try:
+            permissions = reader.permissions()
+        except ForgeFault:  # the check of forges says so
+            continue
+        finally:
+            reader.close()
+        if permissions is not None:
+            may = permissions.get("actions") in TO_WRITE
+            named = f"{', '.join(waiting[:NAMED])}{_more(len(waiting))}"
+            found = f"the app may start those of {named}" if may else f"the app lacks actions: write, for {named}"
+            yield Finding(f"workflows on {name}", may, found, UNKNOWN, GRANT)
 
 
 def _polls(deployment: Deployment, known: Queues) -> Finding:
