@@ -13,7 +13,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from notify import recording
-from notify.domain.errors import MalformedEvent, MalformedStatus, NotifyError, UnsupportedConnection
+from notify.domain.errors import (
+    MalformedEvent,
+    MalformedStatus,
+    NoSuchEvent,
+    NotifyError,
+    NotWithdrawable,
+    UnsupportedConnection,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session, scoped_session
@@ -21,12 +28,23 @@ if TYPE_CHECKING:
     from notify.domain.ports import Doorbell
     from notify.domain.statuses import Status
     from notify.intake.schema import EventIn
+    from notify.intake.withdraw import Withdrawal
     from notify.statuses.schema import StatusIn
     from notify.store.database import Caller
     from notify.store.outbox.events import Receipt
     from notify.store.statuses.publishing import PublishReceipt
 
-__all__ = ["MalformedEvent", "MalformedStatus", "NotifyError", "UnsupportedConnection", "emit", "publish"]
+__all__ = [
+    "MalformedEvent",
+    "MalformedStatus",
+    "NoSuchEvent",
+    "NotWithdrawable",
+    "NotifyError",
+    "UnsupportedConnection",
+    "emit",
+    "publish",
+    "withdraw",
+]
 
 
 def emit(
@@ -38,8 +56,9 @@ def emit(
     """
     Store an event in the caller's transaction: it exists once that is committed, and never if it is rolled back.
 
-    The receipt has the event's id and whether its key was already known; a known key changes nothing, and ``differs``
-    names the fields that differ from the stored event. Workers are notified after the commit, in the background.
+    The receipt has the event's id and whether its key was already known; a known key changes nothing, ``differs``
+    names the fields that differ from the stored event, and ``withdrawn`` says whether that was withdrawn. Workers are
+    notified after the commit, in the background.
 
     Args:
         session_or_connection: A SQLAlchemy Session (a ``scoped_session`` too) or Connection, or a
@@ -105,3 +124,30 @@ def publish(
     (receipt,) = store(caller, [parse(status)])
     after_commit(caller, lambda: bell.ring(STATUSES), name=STATUSES)
     return receipt
+
+
+def withdraw(session_or_connection: "Caller | scoped_session[Session]", key: str) -> "Withdrawal":
+    """
+    Withdraw an event, in the caller's transaction: nobody is told of it who has not been told yet. Safe to repeat.
+
+    The answer says for each person what became of it: ``withdrawn``, or what was too late to withdraw, such as
+    ``sending`` or ``sent``. An email about several events is sent without this one.
+
+    Args:
+        session_or_connection: As in ``emit``. Until its transaction ends, workers leave these emails alone, and events
+            that would join them wait.
+        key: The event's key.
+
+    Raises:
+        NoSuchEvent: No event has this key.
+        NotWithdrawable: notify emitted the event itself.
+        NotifyError: The connection is in autocommit mode.
+        UnsupportedConnection: The first argument is something else.
+    """
+    from notify.intake.withdraw import withdraw as withdraw_event
+    from notify.store.database import is_scoped
+
+    caller = session_or_connection() if is_scoped(session_or_connection) else session_or_connection
+    if recording.recorder is not None:
+        return recording.recorder.withdraw(caller, key)
+    return withdraw_event(caller, key)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from notify.intake.schema import EventIn
+    from notify.intake.withdraw import Withdrawal
     from notify.statuses.schema import StatusIn
     from notify.store.outbox.events import Receipt
     from notify.store.statuses.publishing import PublishReceipt
@@ -28,6 +29,8 @@ class Recorder(Protocol):
     def emit(self, caller: object, event: "EventIn") -> "Receipt": ...
 
     def publish(self, caller: object, status: "StatusIn") -> "PublishReceipt": ...
+
+    def withdraw(self, caller: object, key: str) -> "Withdrawal": ...
 
 
 # Of the process, not of a context: an application may emit in a thread that its framework started.

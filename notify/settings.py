@@ -191,7 +191,7 @@ class Settings(BaseModel):
     smtp_timeout_seconds: float | None = Field(default=None, gt=0, le=3600)
     """Limit of every wait for the relay; none: those of RFC 5321 §4.5.3.2."""
     keep_sent_days: int = Field(default=14, ge=1, le=3650)
-    """How long sent and skipped emails and their events are kept."""
+    """How long sent, skipped and withdrawn emails and their events are kept."""
     keep_dead_days: int = Field(default=90, ge=1, le=3650)
     """How long dead, expired and cancelled emails, and counts, are kept."""
     keep_bodies_days: int | None = Field(default=None, ge=1, le=3650)

@@ -230,17 +230,21 @@ def test_the_event_types_are_listed_with_their_parts() -> None:
     assert listed == {name: list(payload_objects_of(name)) for name in TRIGGERS}
 
 
-def test_the_grants_of_the_events_page_are_enough_to_emit(database_url: str) -> None:
-    (grants,) = blocks("docs/events.md", "sql")
+def test_the_grants_of_the_events_page_are_enough_to_emit_and_to_withdraw(database_url: str) -> None:
+    to_withdraw, to_emit = blocks("docs/events.md", "sql")
     event = json.loads(blocks("docs/events.md", "json")[0])
     with psycopg.connect(database_url) as connection:
         connection.execute("CREATE ROLE application")
-        connection.execute(grants.encode())
+        connection.execute(to_emit.encode())
         connection.execute("SET ROLE application")
         notify.emit(connection, event, doorbell=NoDoorbell())
         assert notify.emit(connection, event, doorbell=NoDoorbell()).duplicate
         fewer = {**event, "key": "another", "cl": {**event["cl"], "title": "Other", "reviewers": []}}
         notify.emit(connection, fewer, doorbell=NoDoorbell())
+        connection.execute("RESET ROLE")
+        connection.execute(to_withdraw.encode())
+        connection.execute("SET ROLE application")
+        assert notify.withdraw(connection, "another").people == []
         connection.rollback()
 
 

@@ -12,6 +12,7 @@ from pydantic import Field
 from notify.api import examples
 from notify.api.schemas import EventKey, View, explained
 from notify.domain.audience import Reason
+from notify.domain.errors import NoSuchEvent, NotWithdrawable
 from notify.domain.fan_out import Step
 from notify.domain.grammar import valid_traceparent
 from notify.domain.stages import FAN_OUT
@@ -21,6 +22,7 @@ from notify.http.context import InContext
 from notify.http.problems import BODY_RESPONSES, MAX_ERRORS, FieldError, RefusedFields, documented
 from notify.intake.receive import receive
 from notify.intake.schema import EventIn
+from notify.intake.withdraw import withdraw
 from notify.store.directory.tokens import Scope
 from notify.store.outbox import jobs
 from notify.store.outbox.events import Receipt
@@ -53,6 +55,7 @@ class EventAccepted(View):
     id: int
     key: str = Field(description="The idempotency key, given or generated.")
     duplicate: bool = Field(description="This event was stored before; nothing changed.")
+    withdrawn: bool = Field(description="The stored event was withdrawn: nobody is told of it.")
 
 
 class BatchAccepted(View):
@@ -60,6 +63,25 @@ class BatchAccepted(View):
 
     accepted: int = Field(description="New events.")
     duplicates: int = Field(description="Events that were stored before; they changed nothing.")
+
+
+class WithdrawnPersonOut(View):
+    """What became of a withdrawn event for one person."""
+
+    username: str
+    reason: Reason = Field(description="Why the event concerns the person.")
+    status: str = Field(
+        description="`withdrawn`; or what was too late to withdraw, such as `sending`, `sent` or `skipped`."
+    )
+    why: str | None = Field(description="Why it was skipped, or why the job is dead, expired or cancelled.")
+
+
+class EventWithdrawn(View):
+    """The event is withdrawn: nobody more is told of it."""
+
+    id: int
+    key: str
+    people: list[WithdrawnPersonOut] = Field(description="Everyone it concerns; empty if it was not fanned out.")
 
 
 class PersonOut(View):
@@ -131,6 +153,23 @@ def get_event(key: EventKey, context: InContext) -> EventOut:
             raise HTTPException(HTTPStatus.NOT_FOUND, f"no event has the key {key}")
         people = [PersonOut.model_validate(one) for one in explained(connection, event.people)]
     return EventOut(**asdict(event) | {"people": people})
+
+
+@router.delete("/{key:path}", dependencies=[may_write], responses=documented(HTTPStatus.CONFLICT))
+def withdraw_event(key: EventKey, context: InContext) -> EventWithdrawn:
+    """
+    Withdraw an event: whoever has not been told of it yet is not told.
+
+    The answer says what became of it for each person. An email about several events is sent without this one. Safe to
+    repeat. The key stays known. What notify emitted itself is refused with 409.
+    """
+    try:
+        with context.database.begin() as connection:
+            return EventWithdrawn.model_validate(withdraw(connection, key))
+    except NoSuchEvent:
+        raise HTTPException(HTTPStatus.NOT_FOUND, f"no event has the key {key}") from None
+    except NotWithdrawable as refused:
+        raise HTTPException(HTTPStatus.CONFLICT, str(refused)) from None
 
 
 def _refuse_others(receipts: Sequence[Receipt], *, indexed: bool) -> None:

@@ -1,4 +1,4 @@
-"""``notify events``: list events, show what became of one, and retry those that wait or are dead."""
+"""``notify events``: list events, show what became of one, retry those that wait or are dead, withdraw one."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -9,9 +9,10 @@ from typer import Argument, Option, Typer, confirm
 
 from notify.cli.connect import connect
 from notify.cli.output import AsJson, Columns, Yes, console, print_facts, print_json, print_records, when
-from notify.domain.errors import NotifyError
+from notify.domain.errors import NoSuchEvent, NotifyError
 from notify.domain.outcomes import EventStatus
 from notify.domain.stages import FAN_OUT
+from notify.intake.withdraw import withdraw as withdraw_event
 from notify.store.outbox import event_list, jobs
 from notify.store.outbox.event_list import EventFilter, ListedEvent
 
@@ -25,17 +26,13 @@ COLUMNS: Columns = {
 }
 PEOPLE_COLUMNS: Columns = {"person": "username", "reason": "reason", "status": "status", "why": "why", "job": "job_id"}
 
-app = Typer(help="List events; see what became of one; retry those that wait or are dead.", no_args_is_help=True)
+app = Typer(help="List events; see what became of one; retry or withdraw it.", no_args_is_help=True)
 
 Status = Annotated[
     EventStatus | None, Option(metavar="STATUS", help=f"Only events with this status: {', '.join(EventStatus)}.")
 ]
 Reason = Annotated[str | None, Option(help="Only events whose fan-out failed for this reason, such as unknown_topic.")]
 Link = Annotated[str | None, Option(help="Only events about this change list, or another topic such as forge:NAME.")]
-
-
-class NoSuchEvent(NotifyError):
-    """No event has this key."""
 
 
 class NoEventsSelected(NotifyError):
@@ -120,6 +117,30 @@ def retry(
         print_json({"matched": len(selected), "keys": [one.key for one in selected if one.id in retried]})
     else:
         console.print(f"retried {len(done):,} of {len(selected):,} matching events")
+
+
+@app.command()
+def withdraw(
+    key: Annotated[str, Argument(metavar="KEY", help="The event's key, as `notify events list` shows it.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Withdraw an event: whoever has not been told of it yet is not told.
+
+    An email about several events is sent without this one. Emails that are being sent or are sent stay as they are.
+    """
+    with connect() as deployment, deployment.database.begin() as connection:
+        try:
+            withdrawn = withdraw_event(connection, key)
+        except NoSuchEvent:
+            raise no_such_event(connection, key) from None
+    if as_json:
+        print_json(withdrawn)
+    elif withdrawn.people:
+        print_records(withdrawn.people, {name: PEOPLE_COLUMNS[name] for name in ("person", "reason", "status", "why")})
+    else:
+        console.print("withdrawn; nobody had been told of it")
 
 
 def no_such_event(connection: Connection, *keys: str) -> NoSuchEvent:

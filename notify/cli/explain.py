@@ -9,9 +9,10 @@ from sqlalchemy import Connection
 from typer import Argument, BadParameter, FileBinaryRead, Option
 
 from notify.cli.connect import connect
-from notify.cli.events import NoSuchEvent, no_such_event
+from notify.cli.events import no_such_event
 from notify.cli.output import AsJson, console, print_json, print_table, relative
 from notify.cli.people import NoSuchPerson
+from notify.domain.errors import NoSuchEvent
 from notify.intake.explain import NOT_CONCERNED, Explanation, explain_unstored
 from notify.intake.explain import explain as explain_stored
 from notify.intake.schema import EventIn, parse

@@ -39,6 +39,7 @@ REPORTED_AS: Mapping[str, str] = MappingProxyType(
         OutcomeName.DEAD: "dead",
         OutcomeName.SKIPPED: "skipped",
         OutcomeName.EXPIRED: "skipped",
+        OutcomeName.WITHDRAWN: "skipped",
         OutcomeName.RELEASED: "released",
         OutcomeName.LEASE_LOST: "released",
     }

@@ -12,7 +12,7 @@ from notify.domain.errors import NotifyError
 from notify.domain.events import ChangeList
 from notify.domain.fan_out import EventContext, NotTold, Told, decide, plain_address
 from notify.domain.jobs import EmailFacts, Job, Notification
-from notify.domain.outcomes import UNKNOWN_TYPE, Expired, Skipped
+from notify.domain.outcomes import UNKNOWN_TYPE, WITHDRAWN, Expired, Skipped, Withdrawn
 from notify.domain.preferences import Person
 from notify.domain.schedule import IMMEDIATE, Deferral, quiet_until
 from notify.store.outbox import events, facts
@@ -22,7 +22,8 @@ class NoEmail(NotifyError):
     """The job's email cannot be written."""
 
 
-Rechecked = tuple[Job, EmailFacts | Skipped | Expired]
+NotSent = Skipped | Expired | Withdrawn
+Rechecked = tuple[Job, EmailFacts | NotSent]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +34,11 @@ class Dropped:
     why: str
 
 
-def recheck(job: Job) -> tuple[EmailFacts | Skipped | Expired, Sequence[Dropped]]:
+def recheck(job: Job) -> tuple[EmailFacts | NotSent, Sequence[Dropped]]:
     """
     The email as of today, or why it is not sent; and the notifications that it leaves out.
 
-    If none is left, the job is skipped with the reason of the first, which stays with it.
+    If none is left, the job is skipped with the reason of the first, which stays with it; or withdrawn, if all were.
     """
     if job.expired:
         return Expired(), ()
@@ -50,8 +51,8 @@ def recheck(job: Job) -> tuple[EmailFacts | Skipped | Expired, Sequence[Dropped]
         else:
             told.append(_facts(job, one, to_email=decision))
     if not told:
-        first, *others = dropped
-        return Skipped(reason=first.why), others
+        first, *others = sorted(dropped, key=_is_about_withdrawn)
+        return Withdrawn() if first.why == WITHDRAWN else Skipped(reason=first.why), others
     return _as_one(told), dropped
 
 
@@ -115,6 +116,8 @@ def _as_one(told: Sequence[EmailFacts]) -> EmailFacts:
 
 def _decided(job: Job, one: Notification) -> str | Dropped:
     """The address to notify, or why the notification is dropped."""
+    if one.event.is_withdrawn:
+        return Dropped(one.id, WITHDRAWN)
     if one.event_type is None:
         return Dropped(one.id, UNKNOWN_TYPE)
     plain = plain_address(job.person, job.preferences, one.event_type, actor=one.event.actor, reason=one.reason)
@@ -135,6 +138,10 @@ def _decided(job: Job, one: Notification) -> str | Dropped:
             return to_email
         case _:
             assert_never(decision)
+
+
+def _is_about_withdrawn(one: Dropped) -> bool:
+    return one.why == WITHDRAWN
 
 
 def _happened(email: EmailFacts) -> tuple[datetime, int]:

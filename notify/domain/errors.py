@@ -53,6 +53,14 @@ class UnsupportedConnection(NotifyError):
     """Events and statuses are stored on a SQLAlchemy Session or Connection, or on a psycopg Connection."""
 
 
+class NoSuchEvent(NotifyError):
+    """No event has this key."""
+
+
+class NotWithdrawable(NotifyError):
+    """notify itself found this; only what an application or a forge emitted is withdrawn."""
+
+
 class RelayUnavailable(NotifyError):
     """The relay refused to open a session; no email was affected."""
 

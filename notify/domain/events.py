@@ -65,7 +65,7 @@ class Event:
 
     ``payload`` has the object that the event type adds to the common fields, named as in the API: ``comment``,
     ``review``, ``request`` or ``change``. ``occurred_at`` is aware UTC. ``age_seconds`` is its age when it was read.
-    ``traceparent`` is the trace that emitted it; None: none.
+    ``traceparent`` is the trace that emitted it; None: none. ``is_withdrawn``: nobody more is to be told.
     """
 
     id: int
@@ -77,6 +77,7 @@ class Event:
     payload: Mapping[str, Any] = field(default_factory=dict)
     age_seconds: float = field(default=0.0, compare=False)
     traceparent: str | None = None
+    is_withdrawn: bool = False
 
     @property
     def is_about_change_list(self) -> bool:

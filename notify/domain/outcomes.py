@@ -33,6 +33,7 @@ class EventStatus(StrEnum):
     WORKING = "working"
     DONE = "done"
     DEAD = "dead"
+    WITHDRAWN = "withdrawn"
 
 
 class JobStatus(StrEnum):
@@ -45,6 +46,7 @@ class JobStatus(StrEnum):
     DEAD = "dead"
     EXPIRED = "expired"
     CANCELLED = "cancelled"
+    WITHDRAWN = "withdrawn"
 
 
 class OutcomeName(StrEnum):
@@ -62,6 +64,7 @@ class OutcomeName(StrEnum):
     DEAD = "dead"
     SKIPPED = "skipped"
     EXPIRED = "expired"
+    WITHDRAWN = "withdrawn"
     RELEASED = "released"
     LEASE_LOST = "lease_lost"
 
@@ -111,6 +114,7 @@ INTERNAL_ERROR = "internal_error"
 UNKNOWN_TYPE = "unknown_type"
 UNKNOWN_TOPIC = "unknown_topic"
 LEASE_LOST = "lease_lost"
+WITHDRAWN = "withdrawn"
 # Reason of a release: too many sessions, rather than too many emails.
 TOO_MANY_SESSIONS = "too_many_sessions"
 
@@ -170,6 +174,11 @@ class Expired:
     """The email is too old to be worth sending."""
 
 
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """Every event that the email is about was withdrawn."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Released:
     """Due again, without counting a failure: the email was not at fault, or was never started."""
@@ -179,7 +188,7 @@ class Released:
     answer: Answer | None = None
 
 
-Outcome = Sent | Retry | Dead | Skipped | Expired | Released
+Outcome = Sent | Retry | Dead | Skipped | Expired | Withdrawn | Released
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,14 +227,21 @@ def settle(outcome: Outcome, claim: Claim, *, rng: Random) -> JobUpdate:
             return JobUpdate(outcome=OutcomeName.DEAD, reason=reason, answer=answer, undeliverable=undeliverable)
         case Skipped(reason=reason):
             return JobUpdate(outcome=OutcomeName.SKIPPED, reason=reason, answer=Answer(phase=Phase.RECHECK))
-        case Expired():
-            return JobUpdate(outcome=OutcomeName.EXPIRED, reason=EXPIRED, answer=Answer(phase=Phase.RECHECK))
+        case Expired() | Withdrawn():
+            return _too_late(outcome)
         case Released(reason=reason, blame=blame, answer=answer):
             return JobUpdate(
                 outcome=OutcomeName.RELEASED, delay=_release_delay(blame, answer), reason=reason, answer=answer
             )
         case _:
             assert_never(outcome)
+
+
+def _too_late(outcome: Expired | Withdrawn) -> JobUpdate:
+    answer = Answer(phase=Phase.RECHECK)
+    if isinstance(outcome, Expired):
+        return JobUpdate(outcome=OutcomeName.EXPIRED, reason=EXPIRED, answer=answer)
+    return JobUpdate(outcome=OutcomeName.WITHDRAWN, answer=answer)
 
 
 def _release_delay(blame: Blame, answer: Answer | None) -> timedelta:

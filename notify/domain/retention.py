@@ -13,10 +13,10 @@ class RetentionPeriods:
     """
     How long finished rows are kept.
 
-    ``sent``: for sent and skipped emails and fanned-out events. ``dead``: for all other emails and events, and for
-    counts. ``bodies``: for the text of events, once no email about them waits; None: as long as the event.
-    ``deliveries``: for webhook deliveries that are done or ignored. ``statuses``: for those that are shown or skipped.
-    ``requests``: for requests that ended, with their builds and facts.
+    ``sent``: for sent, skipped and withdrawn emails, and for fanned-out and withdrawn events. ``dead``: for all other
+    emails and events, and for counts. ``bodies``: for the text of events, once no email about them waits; None: as long
+    as the event. ``deliveries``: for webhook deliveries that are done or ignored. ``statuses``: for those that are
+    shown or skipped. ``requests``: for requests that ended, with their builds and facts.
     """
 
     sent: timedelta = timedelta(days=14)
@@ -32,12 +32,15 @@ class RetentionPeriods:
         unsent: dict[str, timedelta] = dict.fromkeys(
             (JobStatus.DEAD, JobStatus.EXPIRED, JobStatus.CANCELLED), self.dead
         )
-        return {JobStatus.SENT: self.sent, JobStatus.SKIPPED: self.sent, **unsent}
+        settled: dict[str, timedelta] = dict.fromkeys(
+            (JobStatus.SENT, JobStatus.SKIPPED, JobStatus.WITHDRAWN), self.sent
+        )
+        return {**settled, **unsent}
 
     @property
     def events(self) -> Mapping[str, timedelta]:
         """By the final status of an event."""
-        return {EventStatus.DONE: self.sent, EventStatus.DEAD: self.dead}
+        return {EventStatus.DONE: self.sent, EventStatus.WITHDRAWN: self.sent, EventStatus.DEAD: self.dead}
 
     @property
     def webhooks(self) -> Mapping[str, timedelta]:

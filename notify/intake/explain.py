@@ -9,7 +9,7 @@ from notify.domain.audience import AudienceMember, Reason
 from notify.domain.claims import Lane
 from notify.domain.events import Event
 from notify.domain.fan_out import Rule, Step, Told, resolve
-from notify.domain.outcomes import UNKNOWN_TOPIC, UNKNOWN_TYPE, JobStatus
+from notify.domain.outcomes import UNKNOWN_TOPIC, UNKNOWN_TYPE, WITHDRAWN, JobStatus
 from notify.domain.preferences import NO_PREFERENCES
 from notify.domain.schedule import Deferral, DeferredBy, clock, defer
 from notify.intake.fan_out import audience_of, decision_inputs, load_facts
@@ -26,6 +26,7 @@ NOT_YET = {
     UNKNOWN_TOPIC: "the directory knows neither author nor reviewers of the change list; the event waits",
     UNKNOWN_TYPE: "this kind of event is not in the table of event types yet; the event waits",
 }
+IS_WITHDRAWN = "the event was withdrawn: nobody more is told"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,8 @@ class Explanation:
 
 def explain(connection: Connection, event: Event, username: str, *, operators: Sequence[str] = ()) -> Explanation:
     """Whether the person would be notified of the event today, with every rule applied."""
+    if event.is_withdrawn:
+        return _not_concerned(event, username, why=WITHDRAWN, found=IS_WITHDRAWN)
     known, mentioned = load_facts([event], connection, operators=operators)
     audience = audience_of(event, known, mentioned, operators=operators)
     if isinstance(audience, str):
@@ -99,6 +102,8 @@ def traces(connection: Connection, notifications: Sequence[NotificationView]) ->
 
 
 def _trace_today(one: NotificationView, event: Event, known: Known) -> tuple[Step, ...]:
+    if event.is_withdrawn:
+        return (Step(Rule.AUDIENCE, IS_WITHDRAWN),)
     leaves = _leaves(one, known)
     if one.event_type not in known.event_types:
         return (Step(Rule.AUDIENCE, NOT_YET[UNKNOWN_TYPE]), *leaves)

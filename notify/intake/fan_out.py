@@ -93,8 +93,11 @@ class FanOut:
             known, mentioned = load_facts(list(batch.values()), connection, operators=self._operators)
             claimed = [(one, batch[one.id]) for one in claims]
             rows, outcomes = plan(claimed, known, mentioned, host=self._host, rng=self._rng, operators=self._operators)
-            written = bundling.write(connection, rows, known=known, window=self._bundle)
+            # First, and with the item's lock: an event that is withdrawn meanwhile must not be told to anybody.
             ours = events.settle(connection, outcomes)
+            told_of = {id_ for id_, _ in ours}
+            rows = [row for row in rows if row.event_id in told_of]
+            written = bundling.write(connection, rows, known=known, window=self._bundle)
             self._checkpoint(FAN_OUT_WRITTEN)
         self._checkpoint(FAN_OUT_COMMITTED)
         ended = [one for one in outcomes if one.name in ours]

@@ -56,7 +56,10 @@ def receive(caller: Caller, given: Sequence[EventIn], *, traceparent: str | None
         duplicate = row.key not in unclaimed
         unclaimed.discard(row.key)
         differs = differing_fields(known[row.key].key_hash, row.key_hash) if duplicate else ()
-        receipts.append(Receipt(id=known[row.key].id, key=row.key, duplicate=duplicate, differs=differs))
+        stored_as = known[row.key]
+        receipts.append(
+            Receipt(id=stored_as.id, key=row.key, duplicate=duplicate, differs=differs, withdrawn=stored_as.withdrawn)
+        )
     return receipts
 
 

@@ -60,6 +60,11 @@ class Emitted:
             raise AssertionError(message)
         return found[0]
 
+    @property
+    def withdrawn(self) -> list[str]:
+        """The keys that were withdrawn and not rolled back, in order; their events still count as emitted."""
+        return [one.value for one in self._recorder.withdrawn if not one.undone()]
+
     def _all(self) -> list[EventIn]:
         return [one.value for one in self._recorder.events if not one.undone()]
 

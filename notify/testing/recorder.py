@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
 from uuid import uuid4
 
-from notify.domain.errors import MalformedEvent
+from notify.domain.errors import MalformedEvent, NoSuchEvent
 from notify.intake.event_digests import differing_fields, digests
 from notify.intake.schema import EventIn
+from notify.intake.withdraw import Withdrawal
 from notify.recording import OpenTransaction
 from notify.statuses.schema import StatusIn
 from notify.store.database import runner
@@ -35,6 +36,7 @@ class EmittedRecorder:
 
     events: list[Record[EventIn]] = field(default_factory=list)
     statuses: list[Record[StatusIn]] = field(default_factory=list)
+    withdrawn: list[Record[str]] = field(default_factory=list)
     watches: Watches = field(default_factory=Watches)
 
     def emit(self, caller: object, event: EventIn) -> Receipt:
@@ -46,7 +48,8 @@ class EmittedRecorder:
         _refuse_unsupported(caller)
         if event.key is not None and (known := self._known(event.key)):
             differs = differing_fields(digests(known.value), digests(event))
-            return Receipt(id=known.id, key=event.key, duplicate=True, differs=differs)
+            withdrawn = any(one.value == event.key and not one.undone() for one in self.withdrawn)
+            return Receipt(id=known.id, key=event.key, duplicate=True, differs=differs, withdrawn=withdrawn)
         if event.occurred_at and event.occurred_at > datetime.now(UTC) + FURTHEST_AHEAD:
             raise MalformedEvent(field="occurred_at", reason="expected an instant not later than five minutes from now")
         keyed = event if event.key else event.model_copy(update={"key": uuid4().hex})
@@ -65,6 +68,21 @@ class EmittedRecorder:
         record = Record(earlier[0].id if earlier else len(self.statuses) + 1, status, self.watches.undone(caller))
         self.statuses.append(record)
         return PublishReceipt(id=record.id, version=len(earlier) + 1)
+
+    def withdraw(self, caller: object, key: str) -> Withdrawal:
+        """
+        The answer names nobody: nothing is fanned out here.
+
+        Raises:
+            NoSuchEvent: It was not emitted in this test.
+            UnsupportedConnection: The database's door would refuse *caller*.
+        """
+        _refuse_unsupported(caller)
+        known = self._known(key)
+        if known is None:
+            raise NoSuchEvent(key=key)
+        self.withdrawn.append(Record(known.id, key, self.watches.undone(caller)))
+        return Withdrawal(id=known.id, key=key, people=())
 
     def _known(self, key: str) -> Record[EventIn] | None:
         return next((one for one in self.events if one.value.key == key and not one.undone()), None)

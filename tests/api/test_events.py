@@ -16,6 +16,7 @@ from notify.store.directory import preferences
 from notify.store.directory.tokens import Scope
 from notify.store.tables.emails import events
 from notify.store.tables.people import change_lists
+from tests.support import rows
 from tests.support.callers import Program
 from tests.support.doorbell import RecordingDoorbell
 from tests.support.harness import WorkerHarness
@@ -51,7 +52,7 @@ def test_an_accepted_event_is_durable_and_rings_the_fan_out(
     answer = writer.post("/api/v1/events", json=EVENT)
 
     assert answer.status_code == 202
-    assert answer.json() == {"id": answer.json()["id"], "key": "comment-1", "duplicate": False}
+    assert answer.json() == {"id": answer.json()["id"], "key": "comment-1", "duplicate": False, "withdrawn": False}
     assert stored(database) == 1
     assert doorbell.rings == [FAN_OUT]
 
@@ -235,3 +236,32 @@ def test_what_only_notify_itself_emits_is_refused_by_its_type(
             f"only notify itself emits {event_type}"
         ]
     assert stored(database) == 0
+
+
+def test_an_event_is_withdrawn_with_what_became_of_it_for_each_person(writer: httpx.Client, database: Database) -> None:
+    WorkerHarness(database, None).pending_emails("bob", key="a/b")
+    first, again = (writer.delete("/api/v1/events/a/b") for _ in range(2))
+    assert (first.status_code, first.json()) == (again.status_code, again.json())
+    assert (first.status_code, first.json()["key"]) == (200, "a/b")
+    assert first.json()["people"] == [
+        {"username": "bob", "reason": "reviewer", "status": "withdrawn", "why": None},
+        {"username": "somebody", "reason": "author", "status": "skipped", "why": "no_address"},
+    ]
+    assert writer.get("/api/v1/events/a/b").json()["status"] == "withdrawn"
+
+
+def test_a_withdrawn_event_that_is_emitted_again_is_a_duplicate_that_nobody_is_told_of(writer: httpx.Client) -> None:
+    writer.post("/api/v1/events", json=EVENT)
+    assert writer.delete("/api/v1/events/comment-1").json()["people"] == []
+    again = writer.post("/api/v1/events", json=EVENT)
+    assert (again.status_code, again.json()["duplicate"], again.json()["withdrawn"]) == (202, True, True)
+
+
+def test_only_what_applications_emitted_is_withdrawn_and_only_by_those_who_may_emit(
+    writer: httpx.Client, api: httpx.Client, program: Program, database: Database
+) -> None:
+    assert writer.delete("/api/v1/events/unknown").status_code == 404
+    with database.begin() as connection:
+        rows.event(connection, key="own", type="status.dead", topic="status:github/acme/app")
+    assert writer.delete("/api/v1/events/own").status_code == 409
+    assert api.delete("/api/v1/events/own", headers=program(Scope.OPS)).status_code == 403

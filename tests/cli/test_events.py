@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from notify.cli.events import NoEventsSelected, NoSuchEvent
+from notify.cli.events import NoEventsSelected
+from notify.domain.errors import NoSuchEvent
 from notify.domain.events import ChangeList
 from notify.domain.preferences import Person
 from notify.store.database import Database
@@ -104,3 +105,19 @@ def test_the_doctor_names_an_event_that_waits_and_its_change_list(well: Notify, 
     assert well("events", "retry", "--reason", "unknown_topic").code == 0
     harness.fan_out()
     assert "change lists" not in findings()
+
+
+def test_an_event_is_withdrawn_by_hand_and_everyone_is_named(notify: Notify, harness: WorkerHarness) -> None:
+    assert "bob" in notify("events", "withdraw", "m2").output
+    said = notify("events", "withdraw", "m2", "--json").json
+    assert {one["username"]: one["status"] for one in said["people"]} == {"bob": "withdrawn", "dana": "skipped"}
+    assert "nobody" in notify("events", "withdraw", "m1").output
+    assert keys(notify, "--status", "withdrawn") == ["m2", "m1"]
+    assert notify("events", "retry", "m1", "m2", "--yes", "--json").json["keys"] == []
+    assert [one.status for one in harness.jobs("m2")] == ["withdrawn", "skipped"]
+
+
+def test_withdrawing_an_unknown_event_names_the_newest(notify: Notify) -> None:
+    refused = notify("events", "withdraw", "nothing").error
+    assert isinstance(refused, NoSuchEvent)
+    assert refused.facts == {"key": "nothing", "newest": "none"}

@@ -201,3 +201,14 @@ def test_an_operator_is_told_of_what_notify_finds_whatever_they_have_switched_of
     bob, alice = (notify("explain", dead.key, name, "--json").json for name in ("bob", "alice"))
     assert (bob["told"], bob["why"], bob["reason"]) == (True, "system_required", "operator")
     assert (alice["told"], alice["why"]) == (False, "not_concerned")
+
+
+def test_of_a_withdrawn_event_nobody_is_told_and_that_is_what_explains_it(
+    notify: Notify, harness: WorkerHarness
+) -> None:
+    notify("emit", "-", stdin=json.dumps(MERGE))
+    harness.fan_out()
+    notify("events", "withdraw", "m1")
+    said = notify("explain", "m1", "bob", "--json").json
+    assert (said["told"], said["why"], rules(said)) == (False, "withdrawn", ["audience"])
+    assert [one["status"] for one in said["notifications"]] == ["withdrawn"]

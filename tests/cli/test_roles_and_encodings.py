@@ -103,7 +103,7 @@ def test_the_documented_roles_migrate_emit_and_work(
     administer(empty, *documented("operations.md", "CREATE ROLE"))
     assert migrated_as(notify, as_role(empty, OWNER), monkeypatch) is None
     make = f"CREATE ROLE {APPLICATION} LOGIN PASSWORD '{PASSWORD}'"
-    administer(empty, make, *documented("events.md", "GRANT"))
+    administer(empty, make, *documented("events.md", "GRANT USAGE"))
 
     monkeypatch.setenv("NOTIFY_SMTP_URL", relay.url)
     monkeypatch.setenv("NOTIFY_DATABASE_URL", as_role(empty, WORKER))

@@ -18,7 +18,19 @@ from notify.channels.email.channel import EmailChannel
 from notify.channels.email.smtp.relay import Relay
 from notify.domain.jobs import EmailAttempt, EmailFacts
 from notify.domain.measures import Measure
-from notify.domain.outcomes import Answer, Blame, Dead, Expired, Outcome, Phase, Released, Retry, Sent, Skipped
+from notify.domain.outcomes import (
+    Answer,
+    Blame,
+    Dead,
+    Expired,
+    Outcome,
+    Phase,
+    Released,
+    Retry,
+    Sent,
+    Skipped,
+    Withdrawn,
+)
 from tests.support.emails import NOON, composer, email_facts
 from tests.support.smtp import DATA, DOT, MAIL, RCPT, ClientLine, ScriptedRelay
 
@@ -143,8 +155,8 @@ def in_short(outcome: Outcome) -> tuple[type, str, Phase | None]:
             return type(outcome), outcome.reason, outcome.answer.phase if outcome.answer else None
         case Skipped(reason=reason):
             return Skipped, reason, None
-        case Expired():
-            return Expired, "", None
+        case Expired() | Withdrawn():
+            return type(outcome), "", None
 
 
 @ways

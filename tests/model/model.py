@@ -7,6 +7,7 @@ be compared. Instants come in as arguments.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -247,6 +248,7 @@ class Told:
     Args:
         by: The job that tells a person about an event; null if none does.
         bundles: When the last email about a topic leaves, and the job that others may join.
+        taken_back: The notifications that left an email because their event was withdrawn.
     """
 
     jobs: Table
@@ -254,6 +256,7 @@ class Told:
     max_failures: int
     by: dict[tuple[int, str], int | None] = field(default_factory=dict)
     bundles: dict[tuple[str, str], tuple[datetime, int | None]] = field(default_factory=dict)
+    taken_back: set[tuple[int, str]] = field(default_factory=set)
 
     def tell(self, event_id: int, username: str, topic: str, *, job_id: int, now: datetime) -> bool:
         """Tell the person about the event in a job; whether it was the right one: the open one, or a new one."""
@@ -276,6 +279,31 @@ class Told:
             )
         )
         return is_new
+
+    def withdraw(self, event_id: int, withdrawn: AbstractSet[int]) -> dict[str, str]:
+        """
+        Tell nobody more about this event, which is the last of these that are withdrawn; each person's status.
+
+        An email that waits goes without it, or not at all if it tells of nothing else.
+        """
+        own = {job for (event, _), job in self.by.items() if event == event_id and job}
+        for row in list(self.jobs.rows.values()):
+            original = self.jobs.original(row.id)
+            if original not in own or row.status != "pending":
+                continue
+            if {event for (event, _), job in self.by.items() if job == original} <= withdrawn:
+                self.jobs.rows[row.id] = row.ended("withdrawn")
+            elif original == row.id:
+                left_out = {name for name, job in self.by.items() if name[0] == event_id and job == row.id}
+                self.taken_back |= left_out
+                self.by |= dict.fromkeys(left_out)
+        return {name[1]: self._status(name) for name in self.by if name[0] == event_id}
+
+    def _status(self, name: tuple[int, str]) -> str:
+        job = self.by[name]
+        if job is not None:
+            return self.jobs.rows[job].status
+        return "withdrawn" if name in self.taken_back else "skipped"
 
 
 def _back(row: Row, *, now: datetime, wait: timedelta) -> Row:

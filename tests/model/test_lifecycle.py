@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from sqlalchemy import ColumnElement, Connection, Interval, RowMapping, func, literal, select, text, update
 from sqlalchemy.sql.dml import Update
 
-from notify.domain.claims import Claim, Lane
+from notify.domain.claims import Claim
 from notify.domain.events import ChangeList
 from notify.domain.jobs import Job
 from notify.domain.outcomes import Answer, Blame, Dead, Expired, Outcome, Phase, Released, Retry, Sent, Skipped, settle
@@ -31,6 +31,7 @@ from notify.intake import bundling
 from notify.intake.fan_out import load_facts, plan
 from notify.intake.receive import receive
 from notify.intake.schema import parse
+from notify.intake.withdraw import withdraw
 from notify.store.database import Database
 from notify.store.directory import directory
 from notify.store.outbox import events, items, notifications, outbox
@@ -85,7 +86,9 @@ EVERYTHING = {
     *("sent", "retry", "dead", "released", "skipped", "expired", "lease_lost", "late_success", "duplicate_sent"),
     *("lapsed", "poison", "cancelled", "retried", "not retried", "replayed", "not replayed", "too old"),
     *("back after a lapse", "fourth lapse", "joined", "left out"),
-    *("event done", "event dead", "event put off", "event lapsed", "fanned out again", "repeated event"),
+    *("event done", "event dead", "event put off", "event lapsed", "event lease_lost", "repeated event"),
+    *("withdrawn from pending", "withdrawn from working", "withdrawn from done", "withdrawn from dead"),
+    *("withdrawal of withdrawn", "withdrawal of sending", "withdrawal of sent", "withdrawal of skipped"),
 }
 OFTEN = {"joined", "sent", "retry", "lease_lost", "late_success", "lapsed", "event done"}
 
@@ -147,6 +150,7 @@ class Life(RuleBasedStateMachine):
         self.contents: dict[int, set[int]] = {}
         self.links: dict[int, str] = {}
         self.actors: dict[int, str] = {}
+        self.withdrawn: set[int] = set()
         self.links_known = {KNOWN}
         self.fan_outs: list[tuple[UUID, Claim]] = []
         self.attempts: dict[UUID, list[Job]] = {worker: [] for worker in WORKERS}
@@ -245,11 +249,8 @@ class Life(RuleBasedStateMachine):
             event = events.load(connection, [claimed.id])[claimed.id]
             known, mentioned = load_facts([event], connection)
             rows, endings = plan([(claimed, event)], known, mentioned, host="h", rng=Highest())
-            bundling.write(connection, rows, known=known, window=WINDOW)
-            ended = items.settle(connection, FAN_OUT, endings)
-            (end,) = endings
-            if ended and end.lane in {None, Lane.DEAD}:
-                events.end(connection, [end.id], "done" if end.lane is None else "dead")
+            ended = events.settle(connection, endings)
+            bundling.write(connection, rows if ended else [], known=known, window=WINDOW)
             fresh = select(email_jobs.c.id).where(email_jobs.c.created_at == func.now())
             connection.execute(budget(work_items.c.id.in_(fresh)))
             born = mappings(connection, notification_rows)
@@ -258,10 +259,7 @@ class Life(RuleBasedStateMachine):
         (verdict,) = self.events.record([report], worker, now=now)
         assert ({id_ for id_, _ in ended} == {one}) == (verdict != "lease_lost")
         self.reached.add(f"event {'put off' if verdict == 'retry' else verdict}")
-        if not is_known:
-            return
-        if (one, AUTHOR) in self.told.by:
-            self.reached.add("fanned out again")
+        if verdict != DONE:
             return
         for row in born:
             if row["event_id"] == one:
@@ -275,6 +273,19 @@ class Life(RuleBasedStateMachine):
             return
         self.reached |= {"joined"} if job_id in self.emails.rows else set()
         assert self.told.tell(event_id, username, self.links[event_id], job_id=job_id, now=now)
+
+    @rule(index=pick)
+    def withdraw(self, index: int) -> None:
+        """Withdraw an event, whatever became of it, perhaps again."""
+        one = sorted(self.events.rows)[index % len(self.events.rows)]
+        was = self.events.rows[one].status
+        with self.moment() as (connection, _):
+            people = withdraw(connection, f"event-{sorted(self.events.rows).index(one)}").people
+        self.events.rows[one] = self.events.rows[one].ended("withdrawn")
+        self.withdrawn.add(one)
+        said = {person.username: person.status for person in people}
+        assert said == self.told.withdraw(one, self.withdrawn)
+        self.reached |= {f"withdrawn from {was}", *(f"withdrawal of {status}" for status in said.values())}
 
     @rule(worker=workers, limit=limits)
     def claim(self, worker: UUID, limit: int) -> None:
@@ -442,7 +453,8 @@ class Life(RuleBasedStateMachine):
         assert {one.id for one in self.emails.rows.values() if not one.replay_of} <= {*self.told.by.values()}
         self.tells_no_more_once_claimed(told)
         assert {row["id"]: self.row(row) for row in found_events} == {
-            one: row.forgotten() if row.status == "done" else row for one, row in self.events.rows.items()
+            one: row.forgotten() if row.status in {"done", "withdrawn"} else row
+            for one, row in self.events.rows.items()
         }
         assert {row["id"]: self.row(row) for row in found} == {
             one: row.remembered() for one, row in self.emails.rows.items()
@@ -570,7 +582,15 @@ def test_the_database_agrees_with_the_model_after_a_run_with_every_kind_of_step(
     memory = Coverage()
     life = Life(database, memory)
     life.begin()
-    for part in (every_lapse, every_ending, every_bundle, every_late_word, every_event, everything_by_hand):
+    for part in (
+        every_lapse,
+        every_ending,
+        every_bundle,
+        every_late_word,
+        every_event,
+        everything_by_hand,
+        every_withdrawal,
+    ):
         part(life)
         life.says_the_same()
     assert memory.reached >= EVERYTHING
@@ -643,3 +663,24 @@ def everything_by_hand(life: Life) -> None:
         for index in emails:
             act(index)
         life.says_the_same()
+
+
+def every_withdrawal(life: Life) -> None:
+    """Events are withdrawn at every point of their lives."""
+    life.emit(actor=STRANGER, link=KNOWN, commits=True)
+    life.claim_events(WORKERS[0], 3)
+    life.emit(actor=STRANGER, link=KNOWN, commits=True)
+    everything = range(len(life.events.rows))
+    for index in reversed(everything):
+        life.withdraw(index)
+        life.says_the_same()
+    life.fan_out(0)
+    for _ in range(2):
+        life.emit_in_a_hurry(WORKERS[0])
+    life.advance(WINDOW)
+    life.claim(WORKERS[0], 1)
+    for index in range(len(everything), len(life.events.rows)):
+        life.withdraw(index)
+        life.says_the_same()
+    life.record(WORKERS[0], [0], (LATER, LATER, LATER))
+    life.withdraw(len(life.events.rows) - 1)

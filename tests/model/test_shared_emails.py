@@ -18,6 +18,7 @@ from notify.domain.retention import RetentionPeriods
 from notify.domain.stages import FAN_OUT
 from notify.intake.fan_out import FanOut
 from notify.intake.save_preferences import save_preferences
+from notify.intake.withdraw import withdraw
 from notify.store.database import Database
 from notify.store.directory import erasure
 from notify.store.directory.person_names import PersonNames
@@ -72,6 +73,9 @@ EMAILS = text("""
 """)
 LOST = text("""
     SELECT id FROM notify.events WHERE status = 'done' AND id NOT IN (SELECT event_id FROM notify.notifications)
+    UNION ALL SELECT event.id FROM notify.notifications AS note JOIN notify.events AS event ON event.id = event_id
+    JOIN notify.email_jobs AS job ON job.id = email_job_id
+    WHERE job.status = 'withdrawn' AND event.status <> 'withdrawn'
 """)
 Act = Callable[[Connection], Any]
 
@@ -133,6 +137,15 @@ def cancel(connection: Connection) -> Sequence[Sequence[int]]:
     """The events of the cancelled email."""
     retry_cancel_replay.act_on(connection, Action.CANCEL, the_job(connection))
     return [email.told for email in connection.execute(EMAILS) if email.status == "cancelled"]
+
+
+def take_back(event_id: int) -> Act:
+    """Withdraw this event."""
+
+    def act(connection: Connection) -> None:
+        withdraw(connection, f"event-{event_id}")
+
+    return act
 
 
 def retry(connection: Connection) -> None:
@@ -212,6 +225,12 @@ def one_waits_since_long_ago(connection: Connection) -> None:
     connection.execute(bundle_rows.update().values(last_at=rows.ago(days=3)))
 
 
+def two_wait(connection: Connection) -> None:
+    """An email about two events is due."""
+    one_waits(connection)
+    fan_out(FIRST)(connection)
+
+
 def events_wait(connection: Connection) -> None:
     """No event is claimed yet."""
     connection.execute(text("UPDATE notify.work_items SET lane = 1, order_key = 'CL', due_at = now()"))
@@ -284,6 +303,16 @@ def serial_end(database: Database, start: Act, *acts: tuple[int, Act]) -> End:
         pytest.param(one_waits, pause, cancel, id="pause, cancel"),
         pytest.param(one_waits_since_long_ago, fan_out(FIRST), prune_bundles, id="join, prune bundles"),
         pytest.param(one_is_cancelled, fan_out(FIRST), prune_jobs, id="join, prune jobs"),
+        pytest.param(one_waits, fan_out(FIRST), take_back(FIRST), id="join, withdraw the same"),
+        pytest.param(one_waits, fan_out(FIRST), take_back(TOLD_BEFORE), id="join, withdraw another"),
+        pytest.param(nothing_sent, fan_out(FIRST, SECOND), take_back(SECOND), id="fan out two, withdraw one"),
+        pytest.param(two_wait, take_back(TOLD_BEFORE), take_back(FIRST), id="withdraw one, withdraw the other"),
+        pytest.param(one_waits, take_back(TOLD_BEFORE), take_back(TOLD_BEFORE), id="withdraw, withdraw"),
+        pytest.param(two_wait, take_back(FIRST), pause, id="withdraw, pause"),
+        pytest.param(one_is_deferred, take_back(TOLD_BEFORE), resume, id="withdraw, resume"),
+        pytest.param(two_wait, take_back(FIRST), cancel, id="withdraw, cancel"),
+        pytest.param(one_is_cancelled, take_back(TOLD_BEFORE), retry, id="withdraw, retry"),
+        pytest.param(one_is_cancelled, take_back(TOLD_BEFORE), prune_jobs, id="withdraw, prune jobs"),
     ],
 )
 def test_the_emails_are_those_of_a_serial_order_whatever_the_order_of_statements(
@@ -303,6 +332,8 @@ def test_the_emails_are_those_of_a_serial_order_whatever_the_order_of_statements
         pytest.param(one_is_deferred, resume, id="resume"),
         pytest.param(one_waits, cancel, id="cancel"),
         pytest.param(one_waits, cancel_all, id="erase"),
+        pytest.param(one_waits, take_back(TOLD_BEFORE), id="withdraw"),
+        pytest.param(two_wait, take_back(FIRST), id="withdraw one of two"),
     ],
 )
 def test_a_claimed_email_contains_what_it_had_when_it_was_claimed_or_the_claim_passes_it_over(

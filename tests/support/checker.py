@@ -20,7 +20,7 @@ from tests.support.producer import Emitted, address
 from tests.support.rows import FINAL_EVENT, FINAL_JOB
 from tests.support.wire import DataTransfer, Wire
 
-HONEST_ENDS = {"skipped", "dead", "expired", "cancelled"}
+HONEST_ENDS = {"skipped", "dead", "expired", "cancelled", "withdrawn"}
 COUNTED_BESIDES = {"lapse", "ambiguous"}
 GRACE = timedelta(seconds=5)
 

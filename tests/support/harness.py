@@ -124,8 +124,8 @@ JOBS = """
         SELECT j.id, n.id AS note_id, n.event_id, e.key AS event_key, n.event_type, e.topic, n.username, n.reason,
             j.to_email, j.message_id, j.expires_at, j.deferred_by, j.replay_of, j.created_at, j.finished_at,
             j.last_code, j.last_error, j.relay,
-            CASE WHEN n.decision = 'skipped' THEN n.why ELSE j.outcome_reason END AS outcome_reason,
-            CASE WHEN n.decision = 'skipped' THEN 'skipped' WHEN lane = 8 THEN 'sending' ELSE j.status END AS status,
+            CASE WHEN n.decision <> 'told' THEN n.why ELSE j.outcome_reason END AS outcome_reason,
+            CASE WHEN n.decision <> 'told' THEN n.decision WHEN lane = 8 THEN 'sending' ELSE j.status END AS status,
             CASE WHEN j.status = 'pending' THEN due_at END AS due_at, leased_by, lane,
             coalesce(max_failures, 0) AS max_failures, coalesce(i.failures, (
                 SELECT count(*) FROM notify.email_attempts AS a WHERE a.job_id = j.id AND a.outcome LIKE 'retry: %'

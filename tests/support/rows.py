@@ -15,8 +15,8 @@ from notify.store.tables.emails import email_jobs, events, notifications, work_i
 from notify.store.tables.forges import forge_repositories, webhook_deliveries
 from notify.store.tables.statuses import commit_statuses
 
-FINAL_EVENT = ("done", "dead")
-FINAL_JOB = ("sent", "skipped", "dead", "expired", "cancelled")
+FINAL_EVENT = ("done", "dead", "withdrawn")
+FINAL_JOB = ("sent", "skipped", "dead", "expired", "cancelled", "withdrawn")
 
 # Every finished event is to be fanned out again.
 FAN_OUT_AGAIN = """
@@ -49,7 +49,7 @@ def event(connection: Connection, **columns: Any) -> int:
     stored = "pending" if status == "working" else status
     own = {name: value for name, value in columns.items() if name in events.c}
     row_id = _insert(connection, events, {**defaults, "status": stored, **_born(own), **own})
-    if status == "done":
+    if status in {"done", "withdrawn"}:
         return row_id
     made = _item_of(
         connection,

@@ -205,3 +205,17 @@ def test_nothing_is_recorded_once_the_test_is_over(pytester: pytest.Pytester) ->
     ran = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     ran.assert_outcomes(passed=2, failed=1)
     ran.stdout.fnmatch_lines(["*len(Emitted())*"])
+
+
+def test_a_withdrawal_is_recorded_unless_it_is_rolled_back(caller: Session | Connection, emitted: Emitted) -> None:
+    notify.emit(caller, comment("k1"))
+    caller.commit()
+    notify.withdraw(caller, "k1")
+    caller.rollback()
+    assert emitted.withdrawn == []
+    assert notify.withdraw(caller, "k1").people == ()
+    caller.commit()
+    assert (emitted.withdrawn, "k1" in emitted) == (["k1"], True)
+    assert notify.emit(caller, comment("k1")).withdrawn
+    with pytest.raises(notify.NoSuchEvent):
+        notify.withdraw(caller, "k2")

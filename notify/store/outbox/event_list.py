@@ -97,10 +97,16 @@ def newest(
         "event.topic = %(topic)s": wanted.topic is not None,
         "event.id < %(below)s": below is not None,
         _IN_LANES: by_item,
-        "event.status = 'done'": wanted.status is EventStatus.DONE,
+        "event.status = %(status)s": wanted.status is not None and wanted.status not in _LANES,
     }
     statement = _LIST.format(" AND ".join(["true", *(sql for sql, is_asked in conditions.items() if is_asked)]))
-    asked = {"keys": list(wanted.keys or ()), "topic": wanted.topic, "reason": wanted.reason, "below": below}
+    asked = {
+        "keys": list(wanted.keys or ()),
+        "topic": wanted.topic,
+        "status": wanted.status,
+        "reason": wanted.reason,
+        "below": below,
+    }
     found = connection.exec_driver_sql(statement, {**asked, "lanes": list(map(int, lanes)), "limit": limit})
     return [ListedEvent(**{**row, "status": EventStatus(row["status"])}) for row in found.mappings()]
 

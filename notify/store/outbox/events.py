@@ -1,4 +1,4 @@
-"""Events: stored once per key, claimed by the fan-out, ended as done or dead."""
+"""Events: stored once per key, claimed by the fan-out, ended as done, dead or withdrawn."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +21,8 @@ FINALITY = ("open", "closed", "merged")
 # For a SELECT from notify.events AS event.
 COLUMNS_OF_EVENT = """
     event.id, event.key, event.type, event.topic, event.actor, event.occurred_at, event.payload,
-    extract(epoch FROM now() - event.created_at)::float8 AS age_seconds, event.traceparent"""
+    extract(epoch FROM now() - event.created_at)::float8 AS age_seconds, event.traceparent,
+    event.status = 'withdrawn' AS is_withdrawn"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,7 @@ class KnownEvent:
 
     id: int
     key_hash: Mapping[str, str] | None
+    withdrawn: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,13 +57,15 @@ class Receipt:
     """
     The stored row of an event; ``duplicate``: its key was known before.
 
-    ``differs`` names the fields that differ from what is stored under the key; nothing was changed.
+    ``differs`` names the fields that differ from what is stored under the key; nothing was changed. ``withdrawn``: the
+    stored event was withdrawn, so nobody is told of this one either.
     """
 
     id: int
     key: str
     duplicate: bool
     differs: tuple[str, ...] = ()
+    withdrawn: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +113,7 @@ _STORE = text(f"""
     SELECT new.number, stored.id FROM new JOIN stored USING (key)""")
 # As text: an application's connection may have its own JSON loader.
 _FIND = text("""
-    SELECT wanted.number, event.id, CAST(event.key_hash AS text)
+    SELECT wanted.number, event.id, CAST(event.key_hash AS text), event.status = 'withdrawn'
     FROM jsonb_to_recordset(CAST(:wanted AS jsonb)) AS wanted(number int, key text)
     JOIN notify.events AS event USING (key)""")
 
@@ -195,8 +199,8 @@ def find(run: Run, keys: Sequence[str]) -> dict[str, KnownEvent]:
     """The events with these keys, by key."""
     wanted = [{"number": number, "key": key} for number, key in enumerate(keys)]
     return {
-        keys[number]: KnownEvent(id_, loads(key_hash) if key_hash else None)
-        for number, id_, key_hash in run(_FIND, {"wanted": dumps(wanted)})
+        keys[number]: KnownEvent(id_, loads(key_hash) if key_hash else None, withdrawn)
+        for number, id_, key_hash, withdrawn in run(_FIND, {"wanted": dumps(wanted)})
     }
 
 
@@ -216,14 +220,15 @@ def _numbered(rows: Sequence[NewEvent]) -> dict[str, str]:
 
 
 _LOAD = f"SELECT {COLUMNS_OF_EVENT} FROM notify.events AS event WHERE event.id = ANY (%(ids)s::bigint[])"
-# One statement for the usual outcome, done. Rows are locked in the order of ids.
+# One statement for the usual outcome, done. Rows are locked in the order of ids. One that is locked is being withdrawn
+# in an application's transaction, for which no batch waits; if that is rolled back, the lease runs out.
 _DONE = f"""
     WITH locked AS MATERIALIZED (
         SELECT item.id FROM notify.work_items AS item
         JOIN unnest(%(ids)s::bigint[], %(attempts)s::int[]) AS named(id, attempt)
             ON named.id = item.id AND named.attempt = item.attempt
         WHERE item.stage = '{FAN_OUT}' AND item.id = ANY (%(ids)s::bigint[]) AND item.lane + 0 = {Lane.LEASED:d}
-        ORDER BY item.id FOR UPDATE OF item
+        ORDER BY item.id FOR UPDATE OF item SKIP LOCKED
     ), gone AS (
         DELETE FROM notify.work_items AS item
         WHERE item.stage = '{FAN_OUT}' AND item.id = ANY (ARRAY(SELECT locked.id FROM locked))

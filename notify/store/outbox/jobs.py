@@ -16,7 +16,7 @@ from notify.domain.outcomes import EventStatus, JobStatus
 from notify.domain.stages import DELIVER, FAN_OUT
 from notify.store.outbox import retry_cancel_replay
 from notify.store.outbox.job_filter import JobFilter, first_id_after, first_id_since, matches
-from notify.store.outbox.notifications import MAX_FAILURES, SKIPPED
+from notify.store.outbox.notifications import MAX_FAILURES
 from notify.store.outbox.retry_cancel_replay import Action, of_email
 from notify.store.tables.emails import email_jobs, events, notifications, work_items
 
@@ -162,7 +162,7 @@ _JOBS = (
 )
 _NOTIFICATIONS = f"""
     SELECT note.id, note.event_id, event.key AS event_key, note.event_type, event.topic, note.username, note.reason,
-        CASE WHEN job.id IS NULL THEN '{SKIPPED}' WHEN item.lane = {Lane.LEASED:d} THEN '{JobStatus.SENDING}'
+        CASE WHEN job.id IS NULL THEN note.decision WHEN item.lane = {Lane.LEASED:d} THEN '{JobStatus.SENDING}'
             ELSE job.status END AS status,
         CASE WHEN job.id IS NULL THEN note.why ELSE job.outcome_reason END AS why, job.id AS job_id, job.to_email,
         job.message_id, CASE WHEN job.status = 'pending' THEN item.due_at END AS due_at, job.deferred_by,

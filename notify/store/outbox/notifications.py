@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from notify.domain.claims import Lane
 from notify.domain.errors import NotifyError
+from notify.domain.outcomes import WITHDRAWN
 from notify.domain.stages import DELIVER
 from notify.store.outbox.bundles import UPDATE_BUNDLES, BundleUpdate, as_json
 
@@ -153,11 +154,13 @@ def decided(connection: Connection, event_ids: Sequence[int]) -> set[tuple[int, 
 
 
 _DROP = f"""
-    UPDATE notify.notifications AS note SET decision = '{SKIPPED}', why = dropped.why, email_job_id = NULL
+    UPDATE notify.notifications AS note
+    SET decision = CASE dropped.why WHEN '{WITHDRAWN}' THEN '{WITHDRAWN}' ELSE '{SKIPPED}' END, why = dropped.why,
+        email_job_id = NULL
     FROM jsonb_to_recordset(%(dropped)s::jsonb) AS dropped(id bigint, why text) WHERE note.id = dropped.id"""
 
 
 def drop(connection: Connection, whys: Sequence[tuple[int, str]]) -> None:
-    """Mark these notifications of claimed emails as skipped, for these reasons."""
+    """Mark these notifications of claimed emails as skipped or withdrawn, for these reasons."""
     if whys:
         connection.exec_driver_sql(_DROP, {"dropped": dumps([{"id": id_, "why": why} for id_, why in whys])})

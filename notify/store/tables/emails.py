@@ -69,15 +69,17 @@ events = Table(
     required("actor", Text, "Username of the person who did it; notify: notify itself found it."),
     required("occurred_at", INSTANT, "When it happened, according to the producer.", default="now()"),
     required("payload", JSONB, "The event's details; for cl.comment.created, the comment.", default="'{}'::jsonb"),
-    required("status", Text, "pending, done or dead; leases are in work_items.", default="'pending'"),
+    required("status", Text, "pending, done, dead or withdrawn; leases are in work_items.", default="'pending'"),
     required("created_at", INSTANT, "When it was received.", default="now()"),
-    optional("finished_at", INSTANT, "When it was fanned out or died; null: pending."),
+    optional("finished_at", INSTANT, "When it was fanned out, died or was withdrawn; null: pending."),
     optional("traceparent", Text, "The producer's trace (W3C Trace Context, version 00); null: none."),
     optional("emptied_at", INSTANT, "When its payload was deleted; null: it was not."),
     optional("key_hash", JSONB, "Hash of each field, to detect another event with this key; null: unknown."),
     UniqueConstraint("key"),
-    CheckConstraint("status IN ('pending', 'done', 'dead')", name="status"),
-    CheckConstraint("(finished_at IS NOT NULL) = (status IN ('done', 'dead'))", name="finished_when_final"),
+    CheckConstraint("status IN ('pending', 'done', 'dead', 'withdrawn')", name="status"),
+    CheckConstraint(
+        "(finished_at IS NOT NULL) = (status IN ('done', 'dead', 'withdrawn'))", name="finished_when_final"
+    ),
     CheckConstraint("octet_length(traceparent) = 55", name="traceparent"),
     CheckConstraint("emptied_at IS NULL OR payload = '{}' AND finished_at IS NOT NULL", name="empty_when_emptied"),
     index(
@@ -123,7 +125,9 @@ email_jobs = Table(
     required("created_at", INSTANT, "When it was created.", default="now()"),
     optional("finished_at", INSTANT, "When it ended; null: pending."),
     UniqueConstraint("message_id"),
-    CheckConstraint("status IN ('pending', 'sent', 'skipped', 'dead', 'expired', 'cancelled')", name="status"),
+    CheckConstraint(
+        "status IN ('pending', 'sent', 'skipped', 'dead', 'expired', 'cancelled', 'withdrawn')", name="status"
+    ),
     CheckConstraint("(finished_at IS NULL) = (status = 'pending')", name="finished_when_final"),
     CheckConstraint("attempts >= 0", name="attempts"),
     CheckConstraint("lapses >= 0", name="lapses"),
@@ -150,15 +154,15 @@ notifications = Table(
     required("username", Text, "The person whom the event concerns."),
     required("event_type", Text, "The event type for this person; if mentioned, cl.comment.mentioned."),
     required("reason", Text, "Why the event concerns the person, such as author or reviewer."),
-    required("decision", Text, "told: the email in email_job_id includes it; or skipped."),
+    required("decision", Text, "told: the email in email_job_id includes it; skipped; or withdrawn from its email."),
     required("why", Text, "The rule that decided, at fan-out or at the recheck."),
     optional(
         "email_job_id",
         BigInteger,
-        "The email that includes it; null: skipped.",
+        "The email that includes it; null: skipped or withdrawn.",
         ForeignKey(email_jobs.c.id, ondelete="CASCADE"),
     ),
-    CheckConstraint("decision IN ('told', 'skipped')", name="decision"),
+    CheckConstraint("decision IN ('told', 'skipped', 'withdrawn')", name="decision"),
     CheckConstraint("(decision = 'told') = (email_job_id IS NOT NULL)", name="told_by_an_email"),
     index(
         "notifications_once",
@@ -171,7 +175,7 @@ notifications = Table(
         "notifications_email", "email_job_id", "Delivery loads an email's notifications; deleting a job deletes them."
     ),
     postgresql_with=OFTEN,
-    comment="One row for each event and person it concerns: told or skipped, and why.",
+    comment="One row for each event and person it concerns: told, skipped or withdrawn, and why.",
 )
 
 bundles = Table(

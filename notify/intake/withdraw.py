@@ -1,0 +1,40 @@
+"""Withdraws an event, in the caller's transaction: whoever has not been told of it yet is not told."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from notify.domain.errors import NoSuchEvent, NotWithdrawable
+from notify.intake.triggers import OWN_TRIGGERS
+from notify.store.database import Caller, runner
+from notify.store.outbox import withdrawal
+from notify.store.outbox.withdrawal import WithdrawnPerson
+
+NUL = "\0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawal:
+    """A withdrawn event, and what became of it for everyone whom it concerns; nobody, if it was not fanned out."""
+
+    id: int
+    key: str
+    people: Sequence[WithdrawnPerson]
+
+
+def withdraw(caller: Caller, key: str) -> Withdrawal:
+    """
+    Withdraw the event with this key. The caller commits. Safe to repeat.
+
+    Raises:
+        NoSuchEvent: No event has this key.
+        NotWithdrawable: notify emitted the event itself.
+        NoTransaction: *caller* is in autocommit mode.
+        UnsupportedConnection: *caller* is no connection that events are emitted on.
+    """
+    run = runner(caller)
+    event = None if NUL in key else withdrawal.lock_event(run, key)
+    if event is None:
+        raise NoSuchEvent(key=key)
+    if event.type in OWN_TRIGGERS:
+        raise NotWithdrawable(key=key, type=event.type)
+    return Withdrawal(id=event.id, key=key, people=withdrawal.withdraw(run, event))
