@@ -14,6 +14,7 @@ EMAILS = [*sample.PAYLOADS, "bundle", "digest"]
 PAGES = [
     "page.unsubscribe",
     "page.confirmation",
+    "page.confirmation.queue",
     "page.preferences",
     "page.preferences.saved",
     "page.preferences.refused",

@@ -8,15 +8,15 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import Field, StrictBool, StrictInt, ValidationInfo, field_validator
 from sqlalchemy import Connection
 
-from notify.api import examples
+from notify.api import examples, schemas
 from notify.api.schemas import (
     Address,
     Cursor,
     ExplainedNotification,
     Instant,
     Limit,
-    Link,
     Timezone,
+    Topic,
     View,
     explained,
 )
@@ -191,7 +191,7 @@ class ConfigOut(View):
 
 
 class ChangeListPreferenceIn(Strict):
-    """A person's preference for one change list. Absent and null fields keep their value."""
+    """A person's preference for one change list or queue. Absent and null fields keep their value."""
 
     muted: StrictBool | None = Field(default=None, description="No emails about it, whatever the person's role.")
     subscribed: StrictBool | None = Field(
@@ -200,10 +200,10 @@ class ChangeListPreferenceIn(Strict):
 
 
 class ChangeListPreferenceOut(View):
-    """A person's preference for one change list."""
+    """A person's preference for one change list or queue."""
 
-    link: str
-    title: str | None = Field(description="Null: the directory does not know the change list.")
+    link: str = Field(description=schemas.TOPIC)
+    title: str | None = Field(description="Null: the directory knows no such change list.")
     muted: bool
     subscribed: bool
 
@@ -247,7 +247,7 @@ def update_preferences(
 
 @router.get("/cls")
 def list_change_list_preferences(me: auth.Me, context: InContext) -> list[ChangeListPreferenceOut]:
-    """List the change lists that the person has muted or subscribed to."""
+    """List the change lists and queues that the person has muted or subscribed to."""
     with context.database.begin() as connection:
         chosen = preferences.load(connection, [me]).get(me, NO_PREFERENCES)
         return _change_lists(connection, chosen, sorted(chosen.muted_cls | chosen.subscribed_cls))
@@ -256,14 +256,14 @@ def list_change_list_preferences(me: auth.Me, context: InContext) -> list[Change
 @router.put("/cls/{link:path}", responses=BODY_RESPONSES)
 def update_change_list_preference(
     me: auth.Me,
-    link: Link,
+    link: Topic,
     given: Annotated[ChangeListPreferenceIn, Depends(JsonBody(ChangeListPreferenceIn, example=examples.MUTE))],
     context: InContext,
 ) -> ChangeListPreferenceOut:
     """
-    Mute or subscribe to a change list, or undo either.
+    Mute or subscribe to a change list or a queue, or undo either.
 
-    The directory need not know the change list. Safe to repeat.
+    The directory need not know it. Safe to repeat.
     """
     with context.database.begin() as connection:
         if given.muted is not None:
@@ -274,9 +274,9 @@ def update_change_list_preference(
 
 
 @router.delete("/cls/{link:path}")
-def reset_change_list_preference(me: auth.Me, link: Link, context: InContext) -> ChangeListPreferenceOut:
+def reset_change_list_preference(me: auth.Me, link: Topic, context: InContext) -> ChangeListPreferenceOut:
     """
-    Forget the person's preference for a change list.
+    Forget the person's preference for a change list or a queue.
 
     Their role decides again. Safe to repeat.
     """

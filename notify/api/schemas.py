@@ -68,6 +68,14 @@ Username = Annotated[Name, Path(openapi_examples={"alice": {"value": "alice"}})]
 Link = Annotated[
     Name, Path(description="Short name of the change list.", openapi_examples={"CL-4821": {"value": "CL-4821"}})
 ]
+TOPIC = "Short name of the change list, or `queue:` and the name of a queue."
+Topic = Annotated[
+    Name,
+    Path(
+        description=TOPIC,
+        openapi_examples={"CL-4821": {"value": "CL-4821"}, "queue": {"value": "queue:monorepo/main"}},
+    ),
+]
 EventKey = Annotated[Name, Path(openapi_examples={"comment-8731": {"value": "comment-8731"}})]
 JobId = Annotated[int, Path(ge=1, le=LARGEST_ID)]
 

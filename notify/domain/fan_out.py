@@ -215,10 +215,10 @@ def _master_switch(case: _Case) -> _Answer:
 
 def _mute(case: _Case) -> _Answer:
     if case.context.topic not in case.preferences.muted_cls:
-        return None, "the change list is not muted"
+        return None, "its topic is not muted"
     if case.context.reason is Reason.MENTIONED and case.preferences.mentions_pierce_mutes:
-        return None, "the change list is muted, but not for mentions"
-    return NotTold(Why.MUTED_CL), "the change list is muted"
+        return None, "its topic is muted, but not for mentions"
+    return NotTold(Why.MUTED_CL), "its topic is muted"
 
 
 def _role(case: _Case) -> _Answer:

@@ -10,6 +10,7 @@ from notify.domain.own_events import OwnEvent
 
 SHOWN_SUSPECTS = 100
 SHOWN_PROJECTS = 50
+TOPIC = "queue:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +34,12 @@ class Suspect:
 
 def topic_of(queue: str) -> str:
     """What emails about a queue are about."""
-    return f"queue:{queue}"
+    return f"{TOPIC}{queue}"
+
+
+def queue_of(topic: str) -> str | None:
+    """The queue that it names; None: it is another topic."""
+    return topic.removeprefix(TOPIC) if topic.startswith(TOPIC) else None
 
 
 def queue_event(

@@ -1,7 +1,7 @@
 """The preferences page of one person, reached from an email without logging in."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Annotated, Any, cast
@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from notify.channels.languages import marked, moment
 from notify.domain.events import FOR_OPERATORS, ChangeList
 from notify.domain.preferences import EventType, Person, Preferences
+from notify.domain.queue_events import queue_of, topic_of
 from notify.domain.schedule import Schedule
 from notify.http import auth, call_limits
 from notify.http.context import Context, InContext, InLinks
@@ -102,7 +103,14 @@ def _saved(context: Context, username: str, posted: Form) -> HTMLResponse:
         save_preferences(connection, username, settings=_settings(posted) | when, event_types=chosen)
         preferences.unmute(connection, username, *_unticked(posted, "muted"))
         preferences.unsubscribe(connection, username, *_unticked(posted, "subscribed"))
+        ticked = values(posted, "subscribed") & _topics(context)
+        preferences.subscribe(connection, username, *(ticked - before.subscribed_cls))
         return _page(context, connection, username, saved=True)
+
+
+def _topics(context: Context) -> set[str]:
+    """What people may subscribe to on the page: the queues."""
+    return set(map(topic_of, context.queues.settings))
 
 
 def _person(connection: Connection, username: str) -> Person:
@@ -182,8 +190,10 @@ def _page(
             }
             for code, label in OPTIONS.items()
         ],
-        "muted": _titled("muted", now.muted_cls, titles, posted),
-        "subscribed": _titled("subscribed", now.subscribed_cls, titles, posted),
+        "muted": _topic_choices("muted", now.muted_cls, now.muted_cls, titles, posted),
+        "subscribed": _topic_choices(
+            "subscribed", now.subscribed_cls | _topics(context), now.subscribed_cls, titles, posted
+        ),
     }
     status = HTTPStatus.BAD_REQUEST if errors else HTTPStatus.OK
     return context.pages.render("preferences", facts, language=language, status=status)
@@ -196,16 +206,18 @@ def _is_checked(posted: Form | None, field: str, value: str, *, stored: bool) ->
     return (field, value) in posted
 
 
-def _titled(
-    field: str, links: Iterable[str], known: Mapping[str, ChangeList], posted: Form | None
+def _topic_choices(
+    field: str, shown: Iterable[str], chosen: Collection[str], known: Mapping[str, ChangeList], posted: Form | None
 ) -> list[dict[str, Any]]:
+    """Boxes for these topics: change lists, and then queues."""
     return [
         {
-            "link": link,
-            "title": known[link].title if link in known else None,
-            "checked": _is_checked(posted, field, link, stored=True),
+            "link": topic,
+            "title": known[topic].title if topic in known else None,
+            "queue": queue_of(topic),
+            "checked": _is_checked(posted, field, topic, stored=topic in chosen),
         }
-        for link in sorted(links)
+        for topic in sorted(shown, key=lambda one: (queue_of(one) is not None, one))
     ]
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from notify.channels.languages import marked
 from notify.channels.links import Scope, SignedLinks, Unsubscribe
 from notify.domain.preferences import EventType, Person, Preferences
+from notify.domain.queue_events import queue_of
 from notify.http import call_limits
 from notify.http.context import Context, InContext, InLinks
 from notify.http.pages import PAGE_RESPONSES, Refusal
@@ -41,12 +42,19 @@ router = APIRouter(tags=["pages"], default_response_class=HTMLResponse, response
 
 @dataclass(frozen=True, slots=True)
 class Stoppable:
-    """What one scope stops, and whether it is stopped; ``words`` are the title or the description, if known."""
+    """
+    What one scope stops, and whether it is stopped.
+
+    Args:
+        words: The title or the description, if known.
+        queue: The name of the queue that it is about; None: it is about something else.
+    """
 
     scope: Scope
     target: str
     words: str | None
     stopped: bool
+    queue: str | None = None
 
 
 @router.get("/unsubscribe/{token}", operation_id="showUnsubscribePage")
@@ -149,6 +157,7 @@ def _stoppable(
             return Stoppable(scope, target, kind.description, not kind.is_on(chosen.preferences.get(target)))
         case Scope.CHANGE_LIST:
             known = directory.change_list(connection, target)
-            return Stoppable(scope, target, known.title if known else None, target in chosen.muted_cls)
+            title = known.title if known else None
+            return Stoppable(scope, target, title, target in chosen.muted_cls, queue=queue_of(target))
         case Scope.EVERYTHING:
             return Stoppable(scope, "", None, not chosen.enabled)

@@ -70,7 +70,7 @@ def test_all_change_lists_are_listed_by_link_with_the_known_title(dana: httpx.Cl
     ]
 
 
-@pytest.mark.parametrize("link", ["team/repo/1", "CL 1", "\u65e5\u672c", "a%b"])
+@pytest.mark.parametrize("link", ["queue:monorepo/main", "team/repo/1", "CL 1", "\u65e5\u672c", "a%b"])
 def test_any_valid_link_works_in_the_path(dana: httpx.Client, link: str) -> None:
     path = httpx.URL("http://notify.test").copy_with(path=f"{CLS}/{link}")
     assert dana.put(path, json={"muted": True}).json()["link"] == link

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from notify.cli.sample import COMMENT, email
-from notify.domain.events import COMMENT_CREATED
+from notify.domain.events import COMMENT_CREATED, HEAD_BROKEN
 from notify.domain.jobs import EmailFacts
 from notify.domain.preferences import Person
 from notify.domain.schedule import DeferredBy
@@ -44,11 +44,13 @@ def bundle(*, host: str, at: datetime, locale: str | None = None) -> EmailFacts:
 
 
 def digest(*, host: str, at: datetime, locale: str | None = None) -> EmailFacts:
-    """A daily digest of several comments on two change lists."""
+    """A daily digest of several comments on two change lists, and of a broken head."""
     made = bundle(host=host, at=at, locale=locale)
     elsewhere = replace(made.change_list, link="CL-4790", title="Retire the old uploader", url=None)
     entries = tuple(
         replace(one, change_list=elsewhere, event=replace(one.event, topic=elsewhere.link)) if number == 1 else one
         for number, one in enumerate(made.entries)
     )
-    return replace(made, entries=entries, deferred_by=DeferredBy.DAILY)
+    broken = email(HEAD_BROKEN, host=host, locale=locale)
+    broken = replace(broken, event=replace(broken.event, occurred_at=at), recipient=made.recipient)
+    return replace(made, entries=(*entries, broken), deferred_by=DeferredBy.DAILY)

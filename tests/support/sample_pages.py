@@ -8,6 +8,7 @@ from typing import Any
 from notify.channels.languages import moment
 from notify.channels.links import Scope
 from notify.cli.sample import LINK, RECIPIENT
+from notify.domain.events import HEAD_BROKEN
 from notify.domain.schedule import Mode, QuietHours, Schedule
 from notify.http.pages import FORGED, Pages
 from notify.store.directory.directory import AddressRefusal
@@ -21,6 +22,7 @@ ERRORS = {"timezone": schedule_form.NO_SUCH_TIMEZONE, "quiet_hours": schedule_fo
 ZONES = {"Europe": [("Europe/Berlin", "Berlin"), ("Europe/Isle_of_Man", "Isle of Man")]}
 TITLE = "Cap the upload retry"
 COMMENTS = "Somebody comments on a change list you wrote or review."
+BROKEN = "The head of a queue is broken, and a change of yours is in it."
 KINDS = (
     (
         "Comments",
@@ -54,6 +56,7 @@ def pages(templates: Pages, language: str, *, at: datetime) -> Iterator[tuple[st
     for name, page, facts in (
         ("unsubscribe", "unsubscribe", unsubscribe(changed=False)),
         ("confirmation", "unsubscribe", unsubscribe(changed=True)),
+        ("confirmation.queue", "unsubscribe", about_a_queue()),
         ("preferences", "preferences", preferences(templates, language, at=at)),
         ("preferences.refused", "preferences", preferences(templates, language, at=at, errors=ERRORS)),
         ("preferences.saved", "preferences", preferences(templates, language, at=at, saved=True)),
@@ -80,6 +83,13 @@ def unsubscribe(*, changed: bool) -> dict[str, Any]:
     }
 
 
+def about_a_queue() -> dict[str, Any]:
+    """The unsubscribe page's facts after a queue was muted."""
+    queue = Stoppable(Scope.CHANGE_LIST, "queue:monorepo/main", None, stopped=True, queue="monorepo/main")
+    kind = Stoppable(Scope.EVENT_TYPE, HEAD_BROKEN, BROKEN, stopped=False)
+    return unsubscribe(changed=True) | {"main": queue, "others": [kind]}
+
+
 def preferences(
     templates: Pages, language: str, *, at: datetime, saved: bool = False, errors: Mapping[str, str] = NO_ERRORS
 ) -> dict[str, Any]:
@@ -104,10 +114,14 @@ def preferences(
         "undeliverable": refused,
         "refused_at": moment(at, language=language, timezone="Europe/Berlin") if refused else None,
         "muted": [
-            {"link": LINK, "title": TITLE, "checked": True},
-            {"link": "CL-4633", "title": None, "checked": True},
+            {"link": LINK, "title": TITLE, "queue": None, "checked": True},
+            {"link": "CL-4633", "title": None, "queue": None, "checked": True},
         ],
-        "subscribed": [{"link": "CL-4650", "title": "Retire the old uploader", "checked": True}],
+        "subscribed": [
+            {"link": "CL-4650", "title": "Retire the old uploader", "queue": None, "checked": True},
+            {"link": "queue:monorepo/main", "title": None, "queue": "monorepo/main", "checked": True},
+            {"link": "queue:monorepo/next", "title": None, "queue": "monorepo/next", "checked": False},
+        ],
         "schedule": {**schedule, "zones": ZONES},
     }
 

@@ -26,6 +26,7 @@ from tests.support.callers import Person as Headers
 from tests.support.callers import Program
 from tests.support.harness import WorkerHarness
 from tests.support.in_process import InProcess
+from tests.support.queues import queue_settings, world_of
 from tests.support.translations import CATALOGUES, read
 from tests.support.zones import UNKNOWN_ZONES
 
@@ -385,6 +386,24 @@ def test_unticking_a_subscription_ends_it(api: httpx.Client, page: str, database
     post(api, page, [field for field in shown if field != ("subscribed", "CL-7")])
 
     assert choices(database).subscribed_cls == {"CL-1"}
+
+
+def test_a_queue_is_subscribed_to_and_unsubscribed_from_by_its_box_and_no_other_is(
+    context: Context, page: str, database: Database
+) -> None:
+    queue = "queue:monorepo/main"
+    world = world_of(database, queue_settings("monorepo/main"))
+    app = build_app(replace(context, queues=world.queues))
+    with httpx.Client(transport=InProcess(app), base_url="http://notify.test") as api:
+        shown = FormFields(api.get(page).text).fields
+        assert ("shown_subscribed", queue) in shown
+        saved = post(api, page, [*shown, ("subscribed", queue), ("subscribed", "queue:other")])
+        assert choices(database).subscribed_cls == {queue}
+
+        ticked = FormFields(saved.text).fields
+        post(api, page, [field for field in ticked if field != ("subscribed", queue)])
+        assert choices(database).subscribed_cls == set()
+    world.stage.stop()
 
 
 def test_an_unknown_stored_time_zone_does_not_break_the_page(

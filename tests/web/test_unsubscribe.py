@@ -1,7 +1,7 @@
 """Stopping emails from the email itself: one click is enough, looking is not, and it can be undone."""
 
 from dataclasses import replace
-from re import findall
+from re import MULTILINE, findall
 
 import httpx
 import pytest
@@ -10,14 +10,17 @@ from sqlalchemy import insert, update
 
 from notify import wiring
 from notify.api.app import build_app
+from notify.channels.email.writing.compose import Composer
 from notify.channels.links import SignedLinks
-from notify.domain.events import COMMENT_CREATED, ChangeList
+from notify.cli import sample
+from notify.domain.events import COMMENT_CREATED, HEAD_BROKEN, ChangeList
 from notify.domain.preferences import NO_PREFERENCES, Person, Preferences
 from notify.http.context import Context
 from notify.settings import Settings
 from notify.store.database import Database
 from notify.store.directory import directory, preferences
 from notify.store.tables.people import notification_event_types
+from tests.support.emails import NOON
 from tests.support.in_process import InProcess
 
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
@@ -260,6 +263,19 @@ def test_the_page_says_what_it_stops(api: httpx.Client, database: Database, link
 
     assert "Cap &lt;b&gt;the&lt;/b&gt; retry" in api.get(links.mute_change_list("dana", "CL-4821")).text
     assert description in api.get(links.stop_event_type("dana", COMMENT_CREATED)).text
+
+
+def test_the_link_in_an_email_about_a_queue_mutes_that_queue_and_names_it(
+    api: httpx.Client, database: Database, links: SignedLinks
+) -> None:
+    composer = Composer(mail_from="notify@example.com", mail_from_name="Review", links=links)
+    text = composer.compose(sample.email(HEAD_BROKEN, host="example.com"), date=NOON).text
+    [url] = findall(r"^Mute monorepo/main: (\S+)$", text, MULTILINE)
+
+    assert "the queue monorepo/main" in api.get(url).text
+    assert "the queue monorepo/main" in api.post(url, data={"action": "stop"}).text
+    with database.begin() as connection:
+        assert preferences.config(connection, "alice").muted_cls == {"queue:monorepo/main"}
 
 
 def test_the_address_of_a_page_is_hidden_from_caches_frames_and_other_sites(

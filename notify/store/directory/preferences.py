@@ -140,28 +140,32 @@ def set_preference(connection: Connection, username: str, code: str, *, enabled:
     _put_preferences(connection, username, {code: enabled})
 
 
-def mute(connection: Connection, username: str, topic: str) -> None:
-    """Mute a change list, which need not be in the directory. Safe to repeat."""
-    _set(connection, username, topic, topic_preferences.c.muted)
+def mute(connection: Connection, username: str, *topics: str) -> None:
+    """Mute these change lists, which need not be in the directory, or queues. Safe to repeat."""
+    _set(connection, username, topics, topic_preferences.c.muted)
 
 
 def unmute(connection: Connection, username: str, *topics: str) -> None:
-    """Unmute these change lists. Safe to repeat."""
+    """Unmute these topics. Safe to repeat."""
     _clear(connection, username, topics, topic_preferences.c.muted, other=topic_preferences.c.subscribed)
 
 
-def subscribe(connection: Connection, username: str, topic: str) -> None:
-    """Subscribe to a change list, which need not be in the directory. A mute still wins. Safe to repeat."""
-    _set(connection, username, topic, topic_preferences.c.subscribed)
+def subscribe(connection: Connection, username: str, *topics: str) -> None:
+    """Subscribe to these change lists, which need not be in the directory, or queues. A mute still wins."""
+    _set(connection, username, topics, topic_preferences.c.subscribed)
 
 
 def unsubscribe(connection: Connection, username: str, *topics: str) -> None:
-    """End subscriptions to these change lists. Safe to repeat."""
+    """End subscriptions to these topics. Safe to repeat."""
     _clear(connection, username, topics, topic_preferences.c.subscribed, other=topic_preferences.c.muted)
 
 
-def _set(connection: Connection, username: str, topic: str, column: Column[bool]) -> None:
-    statement = insert(topic_preferences).values(username=username, topic=topic, **{column.name: True})
+def _set(connection: Connection, username: str, topics: Sequence[str], column: Column[bool]) -> None:
+    """Writes in order, so that two callers take turns and cannot deadlock."""
+    if not topics:
+        return
+    rows = [{"username": username, "topic": topic, column.name: True} for topic in sorted(set(topics))]
+    statement = insert(topic_preferences).values(rows)
     connection.execute(statement.on_conflict_do_update(index_elements=["username", "topic"], set_={column.name: True}))
 
 

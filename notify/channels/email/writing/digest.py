@@ -1,4 +1,4 @@
-"""Chooses what a digest shows: the newest updates by change list, and how many older ones are left out."""
+"""Chooses what a digest shows: the newest updates by topic, and how many older ones are left out."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -31,16 +31,16 @@ class DigestContents:
     What a digest shows and what it leaves out.
 
     Args:
-        sections: What is shown, one change list after another, each in order.
-        left: How many updates are left out, by the latest of each change list; at most 40, the most recent first.
+        sections: What is shown, one topic after another, each in order.
+        left: How many updates are left out, by the latest of each topic; at most 40, the most recent first.
         more: How many updates are left out in all.
-        more_cls: How many change lists are left out that ``left`` does not name.
+        more_topics: How many topics are left out that ``left`` does not name.
     """
 
     sections: tuple[tuple[EmailFacts, ...], ...]
     left: tuple[tuple[EmailFacts, int], ...]
     more: int
-    more_cls: int
+    more_topics: int
 
 
 def shrinking_sizes(count: int) -> Iterator[DigestSize]:
@@ -57,7 +57,7 @@ def shrinking_sizes(count: int) -> Iterator[DigestSize]:
 
 
 def digest_contents(entries: Sequence[EmailFacts], updates: int) -> DigestContents:
-    """The newest *updates* entries by change list, and what is left out."""
+    """The newest *updates* entries by topic, and what is left out."""
     shown, dropped = entries[-updates:], entries[:-updates]
     sections: dict[str, list[EmailFacts]] = {}
     for one in shown:
@@ -69,5 +69,5 @@ def digest_contents(entries: Sequence[EmailFacts], updates: int) -> DigestConten
         sections=tuple(map(tuple, sections.values())),
         left=tuple((one, counts[one.change_list.link]) for one in islice(newest_first, MOST_LEFT)),
         more=len(dropped),
-        more_cls=max(0, len(latest) - MOST_LEFT),
+        more_topics=max(0, len(latest) - MOST_LEFT),
     )

@@ -207,14 +207,16 @@ class Renderer:
             yield facts["subject"], text, html
 
     def _digest(self, email: EmailFacts, *, locale: str) -> Iterator[Written]:
-        """Sections by change list; the oldest updates are left out first."""
+        """Sections by topic; the oldest updates are left out first."""
         entries = email.entries or (email,)
         facts: dict[str, Any] = {
             **self._placeholder_tokens,
             "locale": locale,
             "digest": str(email.digest),
             "count": len(entries),
-            "cls": len({one.change_list.link for one in entries}),
+            "cls": len({one.change_list.link for one in entries if one.event.is_about_change_list}),
+            # What is about something else still, operators get at once.
+            "queues": len({one.change_list.link for one in entries if not one.event.is_about_change_list}),
             "preheader": self._openings(entries[: -SNIPPETS - 1 : -1], locale=locale),
         }
         facts["subject"] = self._render("_digest/subject.txt", facts).strip()
@@ -223,7 +225,7 @@ class Renderer:
 
     def _digest_parts(self, shown: DigestContents, limits: Limits, facts: Mapping[str, Any]) -> tuple[str, str]:
         left = [{"cl": topic_facts(one, limits=limits), "count": count} for one, count in shown.left]
-        facts = {**facts, "left": left, "more": shown.more, "more_cls": shown.more_cls}
+        facts = {**facts, "left": left, "more": shown.more, "more_topics": shown.more_topics}
         texts, htmls = [], []
         for section in shown.sections:
             cl = topic_facts(section[0], limits=limits)

@@ -107,7 +107,7 @@ def test_the_oldest_entries_of_each_change_list_are_left_out_with_a_link() -> No
     (*_, smallest) = shrinking_sizes(len(entries))
     told = digest_contents(entries, smallest.updates)
     assert [one.event.id for section in told.sections for one in section] == [299]
-    assert (told.more, told.more_cls, len(told.left)) == (299, 60 - MOST_LEFT, MOST_LEFT)
+    assert (told.more, told.more_topics, len(told.left)) == (299, 60 - MOST_LEFT, MOST_LEFT)
     assert told.left[0][0].event.id == 298
     assert {count for _, count in told.left} == {5}
 
