@@ -46,9 +46,12 @@ LABEL org.opencontainers.image.title=notify \
     org.opencontainers.image.version=$VERSION \
     org.opencontainers.image.revision=$REVISION \
     org.opencontainers.image.base.name=$PYTHON_IMAGE
-RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin notify
-# Only /tmp is written to: with a read-only root, mount a tmpfs there.
-ENV PATH=/srv/notify/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# For the history of queues.
+RUN apt-get update && apt-get install --yes --no-install-recommends git openssh-client && rm -rf /var/lib/apt/lists/*
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin notify \
+    && install --directory --owner=notify --mode=0700 /var/lib/notify
+# Only these are written to: with a read-only root, mount a tmpfs at /tmp, and a volume where there are queues.
+ENV PATH=/srv/notify/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 NOTIFY_DATA_DIR=/var/lib/notify
 WORKDIR /srv
 USER 10001:10001
 CMD ["notify", "--help"]

@@ -172,7 +172,7 @@ class Settings(BaseModel):
     templates_dir: Path | None = None
     """Folder of files that override templates/."""
     data_dir: Path = Path(".notify")
-    """Folder of the embedded stack."""
+    """Folder of the embedded stack, and of copies of the repositories that queues read."""
 
     lease_seconds: float = Field(default=60, ge=1, le=3600)
     """Length of a lease."""

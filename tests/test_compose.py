@@ -310,6 +310,15 @@ def test_nothing_runs_as_root_or_writes_to_its_image() -> None:
     assert option("catcher", "--folder").startswith("/tmp/")  # noqa: S108 - the same
 
 
+@pytest.mark.parametrize("service", ["api", "grpc", "worker"])
+def test_a_process_that_reads_queues_has_git_and_a_place_for_its_mirrors(service: str) -> None:
+    assert re.search(r"^RUN apt-get .*\bgit\b", DOCKERFILE, re.MULTILINE)
+    (folder,) = re.findall(r"\bNOTIFY_DATA_DIR=(\S+)", DOCKERFILE)
+    assert re.search(rf"install --directory --owner=notify .*{folder}$", DOCKERFILE, re.MULTILINE)
+    assert SERVICES[service]["volumes"] == [f"queues:{folder}"]
+    assert "queues" in COMPOSE["volumes"]
+
+
 def test_the_doctor_knows_every_default_secret() -> None:
     text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
     defaults = [(name, value) for name, value in INTERPOLATED.findall(text) if value and SECRET.search(name)]

@@ -180,6 +180,17 @@ def test_no_container_runs_as_root_or_writes_to_its_image() -> None:
             assert container["resources"].keys() == {"requests", "limits"}
 
 
+@pytest.mark.parametrize("name", ["api", "worker"])
+def test_a_process_that_reads_queues_has_a_place_for_its_mirrors(name: str) -> None:
+    dockerfile = (DEPLOY.parent / "Dockerfile").read_text(encoding="utf-8")
+    (folder,) = re.findall(r"\bNOTIFY_DATA_DIR=(\S+)", dockerfile)
+    mounted = {one["mountPath"]: one["name"] for one in CONTAINERS[name]["volumeMounts"]}
+    assert mounted[folder] in {one["name"] for one in PODS[f"notify-{name}"]["spec"]["volumes"]}
+    (state,) = directives(name, "StateDirectory")
+    (given,) = directives(name, "Environment")
+    assert f"NOTIFY_DATA_DIR=/var/lib/{state}" in given.split()
+
+
 def test_every_container_has_the_image_of_this_version() -> None:
     assert {one["image"] for one in CONTAINERS.values()} == {f"registry.example.com/notify:{version()}"}
 
