@@ -14,7 +14,7 @@ from notify.wiring.connections import (
     doorbell,
     process_doorbell,
 )
-from notify.wiring.forges_and_queues import forge_settings, forges, ingest, queues
+from notify.wiring.forges_and_queues import forge_settings, forges, head_stores, ingest, queues
 from notify.wiring.mail import (
     NO_MAIL,
     PREVIEW_KEY,
@@ -74,6 +74,7 @@ __all__ = [
     "fan_out",
     "forge_settings",
     "forges",
+    "head_stores",
     "heads",
     "inbox",
     "ingest",

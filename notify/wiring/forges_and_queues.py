@@ -78,7 +78,7 @@ def queues(settings: Settings, database: Database, *, doorbell: Doorbell) -> Que
     runners = {one.name: _runner(one, configured, sources[one.name], folder) for one in configured.queues.values()}
     return Queues(
         configured.queues,
-        stores=_stores(database),
+        stores=head_stores(database),
         source_of=lambda queue: sources[queue.name],
         runner_of=lambda queue: runners[queue.name],
         reporter_of=lambda queue: CommitAndMail(database, queue, sources[queue.name], doorbell),
@@ -95,7 +95,7 @@ def ingest(settings: Settings, database: Database) -> Callable[[str], RequestId]
         take_in,
         queues=configured.queues,
         source_of=lambda queue: sources[queue.name],
-        stores=_stores(database),
+        stores=head_stores(database),
     )
 
 
@@ -109,7 +109,8 @@ def _sources(configured: ForgesFile, folder: Path) -> dict[str, GitSourceControl
     return {one.name: GitSourceControl(one, folder / "mirrors") for one in configured.queues.values()}
 
 
-def _stores(database: Database) -> Stores:
+def head_stores(database: Database) -> Stores:
+    """The stores of heads on PostgreSQL."""
     from notify.domain.head_ports import Stores
     from notify.store.heads.builds import Builds, Facts
     from notify.store.heads.queues import Queues

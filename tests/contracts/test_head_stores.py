@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from notify import wiring
 from notify.domain.head_ports import AlreadyExists, NotFound, Stores, VersionMismatch
 from notify.domain.heads import (
     Build,
@@ -17,7 +18,7 @@ from notify.domain.heads import (
     RequestState,
     Strategy,
 )
-from tests.support.head_stores import in_memory, on_postgresql
+from tests.support.head_stores import in_memory
 
 MAIN, OTHER = "monorepo/main", "monorepo/next"
 URI = f"git://host/repo/refs%2Fheads%2Fmain/{'a' * 40}"
@@ -31,7 +32,7 @@ CALLERS = 8
 def stores(request: pytest.FixtureRequest) -> Stores:
     if request.param == "in memory":
         return in_memory()
-    return on_postgresql(request.getfixturevalue("database"))
+    return wiring.head_stores(request.getfixturevalue("database"))
 
 
 def test_a_request_is_read_as_it_was_created(stores: Stores) -> None:

@@ -6,10 +6,6 @@ from threading import Lock
 
 from notify.domain.head_ports import AlreadyExists, NotFound, Stores, VersionMismatch
 from notify.domain.heads import Build, Fact, Queue, Request, RequestId
-from notify.store.database import Database
-from notify.store.heads.builds import Builds, Facts
-from notify.store.heads.queues import Queues
-from notify.store.heads.requests import Counters, Requests, RequestUris
 
 
 def in_memory() -> Stores:
@@ -20,17 +16,6 @@ def in_memory() -> Stores:
         builds=BuildsInMemory(),
         facts=FactsInMemory(),
         counters=CountersInMemory(),
-    )
-
-
-def on_postgresql(database: Database) -> Stores:
-    return Stores(
-        requests=Requests(database),
-        uris=RequestUris(database),
-        queues=Queues(database),
-        builds=Builds(database),
-        facts=Facts(database),
-        counters=Counters(database),
     )
 
 

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from sqlalchemy import func, select, update
 
+from notify import wiring
 from notify.checkpoints import Checkpoint, no_checkpoint
 from notify.domain.claims import Lane
 from notify.domain.forge_settings import CommandRunner, QueueSettings
@@ -19,7 +20,6 @@ from notify.store.tables.emails import work_items
 from notify.work.stage import BatchStage
 from tests.support.doorbell import RecordingDoorbell
 from tests.support.head_peers import MemoryReporter, MemoryRunner
-from tests.support.head_stores import on_postgresql
 from tests.support.remotes import MemoryRemote, MemorySourceControl
 
 MAIN, GREEN_REF = "refs/heads/main", "refs/heads/green"
@@ -104,7 +104,7 @@ def world_of(
     runner, reporter, doorbell = MemoryRunner(), MemoryReporter(), RecordingDoorbell()
     queues = Queues(
         {one.name: one for one in settings},
-        stores=on_postgresql(database),
+        stores=wiring.head_stores(database),
         source_of=lambda one: MemorySourceControl(one, remotes[one.name]),
         runner_of=lambda _: instead or runner,
         reporter_of=lambda one: reporter_of(one, remotes[one.name]) if reporter_of else reporter,
