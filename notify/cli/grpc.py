@@ -1,8 +1,9 @@
 """``notify grpc``: the gRPC server."""
 
+from importlib import import_module
+
 from notify import logs
 from notify.cli.connect import complete_settings
-from notify.rpc import server
 
 
 def grpc() -> None:
@@ -11,6 +12,7 @@ def grpc() -> None:
 
     The service notify.heads.v1.Heads takes in heads of queues; health and reflection are on.
     """
+    server = import_module("notify.rpc.server")  # all commands would wait for it
     with complete_settings() as settings:
         logs.configure(level=settings.log_level, style=settings.log_format)
         server.run(settings)
