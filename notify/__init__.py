@@ -10,6 +10,7 @@ An application needs ``emit``, and ``publish`` if it shows statuses on commits::
 """
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from notify import recording
@@ -22,9 +23,25 @@ from notify.domain.errors import (
     UnsupportedConnection,
 )
 
+# For packages with event types of their own; imported when they are asked for.
+_EXPORTED = {
+    "AudienceMember": "notify.domain.audience",
+    "CustomEventType": "notify.domain.custom_types",
+    "Event": "notify.domain.events",
+    "InvolvedPeople": "notify.domain.audience",
+    "Reason": "notify.domain.audience",
+    "everyone_involved": "notify.domain.audience",
+}
+
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session, scoped_session
 
+    from notify.domain.audience import AudienceMember as AudienceMember
+    from notify.domain.audience import InvolvedPeople as InvolvedPeople
+    from notify.domain.audience import Reason as Reason
+    from notify.domain.audience import everyone_involved as everyone_involved
+    from notify.domain.custom_types import CustomEventType as CustomEventType
+    from notify.domain.events import Event as Event
     from notify.domain.ports import Doorbell
     from notify.domain.statuses import Status
     from notify.intake.schema import EventIn
@@ -45,6 +62,13 @@ __all__ = [
     "publish",
     "withdraw",
 ]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever is exported
+    if name not in _EXPORTED:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    return getattr(import_module(_EXPORTED[name]), name)
 
 
 def emit(

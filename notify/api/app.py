@@ -15,6 +15,7 @@ from notify import logs, wiring
 from notify.api import (
     connections,
     directory,
+    event_types,
     events,
     forges,
     health,
@@ -44,6 +45,7 @@ from notify.web import preferences_page, unsubscribe
 
 ROUTERS = (
     events.router,
+    event_types.router,
     directory.router,
     preferences.router,
     jobs.router,
@@ -89,7 +91,7 @@ def context_of(settings: Settings) -> Context:
         database=database,
         doorbell=doorbell,
         tally=tally,
-        pages=Pages(settings.templates_dir),
+        pages=Pages(settings.templates_dir, added=wiring.added_templates()),
         preview_composer=wiring.preview_composer(settings),
         links=wiring.links(settings),
         people=_person_tokens(settings),

@@ -20,6 +20,7 @@ Errors are problem documents (RFC 9457). `errors` names each field that was refu
 """
 TAGS = [
     {"name": "events", "description": "Emit events, and see what became of them. Scope `events:write`."},
+    {"name": "event types", "description": "Defaults, expiry and bundling of event types, for operators. Scope `ops`."},
     {"name": "directory", "description": "People and change lists. Scope `directory:write`."},
     {"name": "preferences", "description": "One person's own preferences and history. Needs that person's JWT."},
     {"name": "jobs", "description": "Email jobs, for operators. Scope `ops`."},

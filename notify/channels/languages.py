@@ -32,15 +32,19 @@ class Languages:
 
     Args:
         folders: Where to look; the first folder that has a message wins.
+        added: Looked at last, and only for the languages of the others.
 
     Raises:
         InvalidSettings: A catalogue cannot be read, or its folder names no language.
     """
 
-    def __init__(self, folders: Sequence[Path]) -> None:
+    def __init__(self, folders: Sequence[Path], *, added: Sequence[Path] = ()) -> None:
         paths: dict[str, list[Path]] = {DEFAULT: []}
-        for path in (path for folder in folders for path in sorted(folder.glob(f"locale/*/{CATALOGUE}"))):
+        for path in _catalogues(folders):
             paths.setdefault(_tag(path.parents[1].name), []).append(path)
+        for path in _catalogues(added):
+            if (found := paths.get(_tag(path.parents[1].name))) is not None:
+                found.append(path)
         self._directions = {tag: _locale(tag).text_direction for tag in paths}
         self._translations = {tag: _first_wins([_read(path) for path in found]) for tag, found in paths.items()}
 
@@ -121,6 +125,11 @@ def zone(name: str | None) -> tzinfo:
         return ZoneInfo(name) if name else UTC
     except (KeyError, OSError, ValueError):
         return UTC
+
+
+def _catalogues(folders: Sequence[Path]) -> Iterator[Path]:
+    for folder in folders:
+        yield from sorted(folder.glob(f"locale/*/{CATALOGUE}"))
 
 
 def _tag(name: str) -> str:

@@ -17,6 +17,7 @@ COMMANDS = {
     "emit": "emit.emit",
     "explain": "explain.explain",
     "events": "events.app",
+    "types": "types.app",
     "jobs": "jobs.app",
     "people": "people.app",
     "cls": "cls.app",

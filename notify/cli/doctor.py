@@ -10,6 +10,7 @@ from notify.cli.checks import Check, Finding
 from notify.cli.checks.database import database, transactions
 from notify.cli.checks.delivery import delivery, unknown_change_lists
 from notify.cli.checks.deployment import broker, callers, connections, settings, stack, time_zones
+from notify.cli.checks.event_types import event_types
 from notify.cli.checks.forges import forges
 from notify.cli.checks.mail import breaker, relay, templates
 from notify.cli.checks.queues import queues
@@ -30,6 +31,7 @@ CHECKS: Sequence[Check] = (
     connections,
     callers,
     settings,
+    event_types,
     templates,
     time_zones,
 )
@@ -46,8 +48,8 @@ def doctor(*, as_json: AsJson = False) -> None:
     Checks the database (schema, open transactions, autovacuum, clock), the broker, each relay (session, certificate,
     breaker), each forge (credentials, permissions, clock, repositories, webhook deliveries), dead statuses, the
     operators, each queue of heads (git, ref, runner, right to start workflows, verdicts), the sender's domain (SPF,
-    DKIM, DMARC), workers and their queues, recent failures, contradictory settings, every template, and people's time
-    zones.
+    DKIM, DMARC), workers and their queues, recent failures, contradictory settings, event types of other packages,
+    every template, and people's time zones.
     """
     with connect() as deployment:
         findings = run_checks(deployment, CHECKS)

@@ -15,7 +15,7 @@ from notify.domain.preferences import Person
 from notify.domain.threads import message_id
 from notify.intake.schema import CHANGE as CHANGE_PART
 from notify.intake.schema import payload_objects_of
-from notify.intake.triggers import TRIGGERS
+from notify.intake.triggers import TRIGGERS, custom_type, emittable
 
 LINK = "CL-4821"
 CHANGE_LIST = {
@@ -138,8 +138,9 @@ class NoSample(NotifyError):
 
 def email(event_type: str, *, host: str, to_email: str = "alice@example.com", locale: str | None = None) -> EmailFacts:
     """A sample email about an event of this type, as a reviewer or an operator gets it."""
-    if event_type not in PAYLOADS:
-        raise NoSample(given=event_type, known=", ".join(sorted(PAYLOADS)))
+    payload = {"change": CHANGE} if custom_type(event_type) else PAYLOADS.get(event_type)
+    if payload is None:
+        raise NoSample(given=event_type, known=", ".join(sorted({*PAYLOADS, *emittable()})))
     topic = TOPICS.get(event_type, LINK)
     is_cl = events.is_about_change_list(event_type)
     change_list = ChangeList(**CHANGE_LIST, owners=(), author="bob", reviewers=("alice", "dana"))
@@ -152,7 +153,7 @@ def email(event_type: str, *, host: str, to_email: str = "alice@example.com", lo
         topic=topic,
         actor=ACTOR.username if is_cl else events.OURSELVES,
         occurred_at=now,
-        payload=PAYLOADS[event_type],
+        payload=payload,
     )
     return EmailFacts(
         claim=Claim(id=0, attempt=1, failures=0, max_failures=1, lapses=0),

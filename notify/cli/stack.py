@@ -31,13 +31,18 @@ def demo(
 
 
 def migrate(*, as_json: AsJson = False) -> None:
-    """Migrate the database to this version's schema. Safe to repeat, and to run on several machines at once."""
+    """
+    Migrate the database to this version's schema, and store the event types of the packages that are installed here.
+
+    Safe to repeat, and to run on several machines at once.
+    """
     with complete_settings() as settings:
         database = wiring.database(settings, pool_size=1)
         with database.begin() as connection:
             before = schema.current(connection)
-        database.close()
         schema.upgrade(database.url)
+        wiring.store_event_types(database)
+        database.close()
     if as_json:
         print_json({"from": before, "to": schema.head()})
     else:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from secrets import token_urlsafe
@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 from sqlalchemy.exc import ProgrammingError
 
+from notify import wiring
 from notify.domain.errors import NotifyError
 from notify.embedded.catcher import running_catcher
 from notify.embedded.commands import COMMANDS, Command, environment
@@ -36,6 +37,7 @@ from notify.embedded.processes import POLL_SECONDS
 from notify.embedded.supervised import NotifyProcess, Supervised
 from notify.embedded.valkey import ValkeyServer
 from notify.settings import Settings
+from notify.store.database import Database
 from notify.store.operations.migrate import has_every_column, upgrade
 
 EMAILS = "emails"
@@ -294,6 +296,8 @@ def _migrate(database_url: str, data_dir: Path) -> None:
         raise OldDataFolder(folder=str(data_dir)) from error
     if not has_every_column(database_url):
         raise OldDataFolder(folder=str(data_dir))
+    with closing(Database(database_url, pool_size=1)) as database:
+        wiring.store_event_types(database)
 
 
 def _started(data_dir: Path) -> RunningStack:

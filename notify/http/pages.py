@@ -69,11 +69,12 @@ class Pages:
 
     Args:
         templates_dir: Folder whose files override those in ``templates/``.
+        added: Folders with translations of further event types' labels.
     """
 
-    def __init__(self, templates_dir: Path | None = None) -> None:
+    def __init__(self, templates_dir: Path | None = None, *, added: Sequence[Path] = ()) -> None:
         folders = [*([templates_dir] if templates_dir else []), folder("templates")]
-        self.languages = Languages(folders)
+        self.languages = Languages(folders, added=added)
         self._environments = {tag: self._environment(folders, tag) for tag in self.languages.known}
         self._headers = _headers(css=self._environments[DEFAULT].get_template("pages/_base.css").render())
 

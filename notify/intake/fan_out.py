@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import timedelta
 from random import Random
@@ -23,7 +24,7 @@ from notify.domain.preferences import NO_PREFERENCES, Person, Preferences
 from notify.domain.stages import DELIVER, FAN_OUT
 from notify.domain.threads import message_id
 from notify.intake import bundling
-from notify.intake.triggers import OWN_TRIGGERS, TRIGGERS
+from notify.intake.triggers import custom_type, trigger_of
 from notify.markdown import prose
 from notify.store.database import Database
 from notify.store.outbox import audiences, events, items
@@ -33,7 +34,6 @@ from notify.store.outbox.notifications import SKIPPED, TOLD, NewNotification
 from notify.work.stage import counted
 
 NO_WINDOW = timedelta(0)
-_TRIGGERS = {**TRIGGERS, **OWN_TRIGGERS}
 # The people whom each event mentions, by event id.
 Mentioned = Mapping[int, tuple[str, ...]]
 
@@ -122,7 +122,11 @@ class FanOut:
 def load_facts(
     batch: Sequence[Event], connection: Connection, *, operators: Sequence[str] = ()
 ) -> tuple[Known, Mentioned]:
-    """Load everyone these events may concern, and find whom each mentions; one statement."""
+    """
+    Load everyone these events may concern, and find whom each mentions; one statement.
+
+    One more if the function of another package names people whom neither the event nor the directory names.
+    """
     readings = {event.id: mentions_in(event) for event in batch}
     named = {event.actor for event in batch}.union(*map(_stated_people, batch))
     known = audiences.around(
@@ -132,8 +136,17 @@ def load_facts(
         called={reading for found in readings.values() for one in found for reading in one},
     )
     usernames = UsernameIndex(known.people)
-    mentioned = {id_: filter(None, map(usernames.find, found)) for id_, found in readings.items()}
-    return known, {id_: tuple(dict.fromkeys(found)) for id_, found in mentioned.items()}
+    found = {id_: filter(None, map(usernames.find, names)) for id_, names in readings.items()}
+    mentioned = {id_: tuple(dict.fromkeys(names)) for id_, names in found.items()}
+    custom = [event for event in batch if custom_type(event.type)]
+    concerned = [audience_of(event, known, mentioned, operators=operators) for event in custom]
+    missing = {one.username for found in concerned if not isinstance(found, str) for one in found} - set(known.people)
+    return _with_people(connection, known, custom, missing) if missing else known, mentioned
+
+
+def _with_people(connection: Connection, known: Known, batch: Sequence[Event], names: AbstractSet[str]) -> Known:
+    more = audiences.around(connection, {event.topic for event in batch}, names=names, called=())
+    return replace(known, people={**more.people, **known.people}, preferences={**more.preferences, **known.preferences})
 
 
 def _stated_people(event: Event) -> tuple[str, ...]:
@@ -172,7 +185,7 @@ def audience_of(
     event: Event, known: Known, mentioned: Mentioned, *, operators: Sequence[str] = ()
 ) -> Sequence[AudienceMember] | str:
     """The audience of the event, or why it is not known yet."""
-    trigger = _TRIGGERS.get(event.type)
+    trigger = trigger_of(event)
     if trigger is None or event.type not in known.event_types:
         return UNKNOWN_TYPE
     change_list = known.change_lists.get(event.topic) if event.is_about_change_list else ChangeList(link=event.topic)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from notify.domain.similar_names import instead_of
 from notify.intake.schema import EventIn
-from notify.intake.triggers import TRIGGERS
+from notify.intake.triggers import emittable
 from notify.statuses.schema import StatusIn
 from notify.testing.recorder import EmittedRecorder
 
@@ -47,8 +47,8 @@ class Emitted:
         Raises:
             ValueError: No application can emit it, so that asserting its absence would prove nothing.
         """
-        if event_type not in TRIGGERS:
-            message = f"{event_type!r} is no event type; {instead_of(event_type, TRIGGERS)}"
+        if event_type not in emittable():
+            message = f"{event_type!r} is no event type; {instead_of(event_type, emittable())}"
             raise ValueError(message)
         return [event for event in self if event.type == event_type]
 

@@ -14,6 +14,7 @@ from notify.wiring.connections import (
     doorbell,
     process_doorbell,
 )
+from notify.wiring.event_types import added_templates, store_event_types
 from notify.wiring.forges_and_queues import forge_settings, forges, head_stores, ingest, queues
 from notify.wiring.mail import (
     NO_MAIL,
@@ -63,6 +64,7 @@ __all__ = [
     "STAGE_NAMES",
     "STATUS_BATCH",
     "StageKind",
+    "added_templates",
     "celery_app",
     "channels",
     "checkpoint",
@@ -87,4 +89,5 @@ __all__ = [
     "relays",
     "signer",
     "statuses",
+    "store_event_types",
 ]

@@ -11,6 +11,7 @@ from notify.dns_names import is_full_name
 from notify.domain.errors import InvalidSettings
 from notify.domain.measures import Count, no_count
 from notify.settings import Settings
+from notify.wiring.event_types import added_templates
 
 if TYPE_CHECKING:
     from notify.channels.email.channel import EmailChannel
@@ -72,6 +73,7 @@ def composer(settings: Settings) -> Composer:
         mail_from_name=settings.mail_from_name,
         links=signed,
         templates_dir=settings.templates_dir,
+        added_templates=added_templates(),
     )
 
 
@@ -86,6 +88,7 @@ def preview_composer(settings: Settings) -> Composer:
         mail_from_name=settings.mail_from_name,
         links=SignedLinks(secrets=[PREVIEW_KEY], public_url=public_url),
         templates_dir=settings.templates_dir,
+        added_templates=added_templates(),
     )
 
 

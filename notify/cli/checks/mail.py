@@ -17,7 +17,7 @@ from notify.cli.relays import refusal
 from notify.domain.errors import NotifyError
 from notify.domain.events import COMMENT_MENTIONED
 from notify.domain.outcomes import TOO_MANY_SESSIONS, Blame, Phase, Released
-from notify.intake.triggers import OWN_TRIGGERS, TRIGGERS
+from notify.intake.triggers import OWN_TRIGGERS, emittable
 from notify.store.operations.relays import OPEN, BreakerState
 
 NO_RELAYS: Mapping[str, Relay] = MappingProxyType({})
@@ -171,7 +171,7 @@ def templates(deployment: Deployment) -> Sequence[Finding]:
         return [Finding("templates", False, str(error), "No email can be written.", "set what it names")]
     host = wiring.message_host(deployment.settings)
     return [
-        _rendered(composer, event_type, host) for event_type in sorted({*TRIGGERS, *OWN_TRIGGERS, COMMENT_MENTIONED})
+        _rendered(composer, event_type, host) for event_type in sorted({*emittable(), *OWN_TRIGGERS, COMMENT_MENTIONED})
     ]
 
 

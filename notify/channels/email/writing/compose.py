@@ -141,16 +141,23 @@ class Composer:
         mail_from_name: The service's name: ``Dana via Review``.
         links: Signs the links that stop emails.
         templates_dir: Folder whose ``email/…`` files override the built-in templates.
+        added_templates: Folders with templates of further event types.
     """
 
     def __init__(
-        self, *, mail_from: str, mail_from_name: str, links: SignedLinks, templates_dir: Path | None = None
+        self,
+        *,
+        mail_from: str,
+        mail_from_name: str,
+        links: SignedLinks,
+        templates_dir: Path | None = None,
+        added_templates: tuple[Path, ...] = (),
     ) -> None:
         self._mail_from = stated_address("NOTIFY_MAIL_FROM", mail_from)
         self._mail_from_name = mail_from_name
         self._links = links
         self._is_plain = PLAIN_ADDRESS.fullmatch(links.public_url) is not None
-        self._renderer = Renderer(templates_dir)
+        self._renderer = Renderer(templates_dir, added=added_templates)
         self._best = lru_cache(LOCALES_KEPT)(self._renderer.languages.best)
         self._recipient = lru_cache(RECIPIENTS_KEPT)(self._new_recipient)
         self._kept: OrderedDict[tuple[int, str, str], _PerLanguage] = OrderedDict()

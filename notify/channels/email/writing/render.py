@@ -118,11 +118,13 @@ class Renderer:
 
     Args:
         templates_dir: Folder whose ``email/…`` files override the built-in ones.
+        added: Folders with templates of further event types, which override nothing.
     """
 
-    def __init__(self, templates_dir: Path | None = None) -> None:
+    def __init__(self, templates_dir: Path | None = None, *, added: tuple[Path, ...] = ()) -> None:
         self._templates_dir = templates_dir
-        self.languages = _languages(templates_dir)
+        self._added = added
+        self.languages = _languages(templates_dir, added)
         self._inliner = CSSInliner(load_remote_stylesheets=False, keep_at_rules=True)
         self._token = token_hex(16)
         self._placeholder_tokens = {
@@ -133,11 +135,12 @@ class Renderer:
         """
         Compile every template in every language, so that processes forked from this one need not.
 
-        A deployment's own, which may change meanwhile, are compiled as they are used.
+        A deployment's own, which may change meanwhile, and those of other packages are compiled as they are used.
         """
+        ours = FileSystemLoader(resources.folder("templates") / "email").list_templates()
         for locale in self.languages.known if self._templates_dir is None else ():
-            environment = _environment(self._templates_dir, locale)
-            for name in environment.list_templates(extensions=["html", "txt"]):
+            environment = _environment(self._templates_dir, self._added, locale)
+            for name in ours:
                 environment.get_template(name)
 
     def render(self, email: EmailFacts, *, locale: str) -> Rendered:
@@ -253,7 +256,7 @@ class Renderer:
 
     def _render(self, name: str, facts: Mapping[str, Any]) -> str:
         try:
-            return _environment(self._templates_dir, facts["locale"]).get_template(name).render(facts)
+            return _environment(self._templates_dir, self._added, facts["locale"]).get_template(name).render(facts)
         except Exception as error:
             raise _failure(name, error) from error
 
@@ -284,12 +287,12 @@ def _folders(templates_dir: Path | None) -> list[Path]:
 
 
 @lru_cache(FOLDERS_KEPT)
-def _languages(templates_dir: Path | None) -> Languages:
-    return Languages(_folders(templates_dir))
+def _languages(templates_dir: Path | None, added: tuple[Path, ...]) -> Languages:
+    return Languages(_folders(templates_dir), added=added)
 
 
 @lru_cache(LANGUAGES_KEPT)
-def _environment(templates_dir: Path | None, locale: str) -> Environment:
+def _environment(templates_dir: Path | None, added: tuple[Path, ...], locale: str) -> Environment:
     """
     The templates in one language; a language costs the compilation of the templates that it uses.
 
@@ -297,7 +300,7 @@ def _environment(templates_dir: Path | None, locale: str) -> Environment:
     has been running all the while.
     """
     environment = Environment(
-        loader=ChoiceLoader([FileSystemLoader(folder / "email") for folder in _folders(templates_dir)]),
+        loader=ChoiceLoader([FileSystemLoader(folder / "email") for folder in (*_folders(templates_dir), *added)]),
         autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -307,4 +310,4 @@ def _environment(templates_dir: Path | None, locale: str) -> Environment:
     )
     environment.filters["fold"] = comments.fold
     environment.filters["moment"] = partial(_moment, locale)
-    return _languages(templates_dir).speak(environment, locale)
+    return _languages(templates_dir, added).speak(environment, locale)

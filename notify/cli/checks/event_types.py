@@ -1,0 +1,26 @@
+"""The event types of other packages: whether each can be used, and is in the table."""
+
+from collections.abc import Iterator
+
+from notify.cli.checks import Finding
+from notify.cli.connect import Deployment
+from notify.entry_points import custom_event_types
+from notify.store.directory.event_types import every
+
+WHY = "Events of this type wait, and are dead after an hour."
+RETRY = "restart the workers; then notify events retry --reason unknown_type"
+
+
+def event_types(deployment: Deployment) -> Iterator[Finding]:
+    """One finding for each entry point; none if no package has any."""
+    found = custom_event_types()
+    for one in found.refused:
+        about, fix = f"event type {one.name}", f"install another version of {one.distribution}; {RETRY}"
+        yield Finding(about, False, f"{one.distribution}: {one.why}", WHY, fix)
+    if not found.types:
+        return
+    with deployment.database.begin() as connection:
+        stored = {one.code for one in every(connection)}
+    for code in found.types:
+        words = "is in the table" if code in stored else "is not in the table of event types"
+        yield Finding(f"event type {code}", code in stored, words, WHY, "notify types sync")

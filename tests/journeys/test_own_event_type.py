@@ -1,0 +1,68 @@
+"""The package of docs/examples: installed beside notify, its event becomes emails in its own words."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from notify.domain.errors import MalformedEvent
+from notify.intake.schema import parse
+from notify.store.database import Database
+from tests.support import own_event_type
+from tests.support.harness import WorkerHarness
+from tests.support.messages import parsed, text_of
+from tests.support.smtp import ScriptedRelay
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "docs" / "examples" / "event-type"
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the example is installed in, for a process's path."""
+    folder = tmp_path_factory.mktemp("installed")
+    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index")
+    subprocess.run([*pip, "--target", folder, EXAMPLE], check=True, timeout=120)
+    return folder
+
+
+def with_package(installed: Path, environment: Mapping[str, str], relay: ScriptedRelay, step: str) -> Any:
+    """What a step of ``own_event_type`` prints, in a process that has the example on its path."""
+    path = os.pathsep.join([str(installed), str(ROOT)])
+    variables = {**os.environ, **environment, "PYTHONPATH": path, "NOTIFY_SMTP_URL": relay.url}
+    command = (sys.executable, "-m", own_event_type.__name__, step)
+    done = subprocess.run(command, env=variables, check=True, timeout=120, stdout=subprocess.PIPE, cwd=ROOT)
+    return json.loads(done.stdout)
+
+
+def test_the_event_of_another_package_reaches_whom_its_function_names_in_its_words(
+    installed: Path, environment: Mapping[str, str], relay: ScriptedRelay
+) -> None:
+    said = with_package(installed, environment, relay, "journey")
+
+    assert said["stored"] == [["acme.build.failed"], []]
+    assert said["became"] == {"alice": "sent", "oncall": "sent"}
+    emails = {one.recipient: parsed(one.content) for one in relay.emails}
+    assert "The build of CL-4821 failed" in text_of(emails["oncall@example.com"])
+    assert "Der Build von CL-4821 ist fehlgeschlagen" in text_of(emails["alice@example.com"])
+    assert emails["alice@example.com"]["X-Notify-Event"] == "acme.build.failed"
+    assert all(word in said["preview"] for word in ("The build of CL-4821 failed", "Caps the wait"))
+    assert said["doctor"] == {"event type acme.build.failed": True, "template acme.build.failed": True}
+
+
+def test_a_process_without_the_package_refuses_its_event_and_a_worker_lets_it_wait(
+    installed: Path, database: Database, environment: Mapping[str, str], relay: ScriptedRelay
+) -> None:
+    with_package(installed, environment, relay, "emit")
+    with pytest.raises(MalformedEvent) as refused:
+        parse(own_event_type.EVENT)
+    assert refused.value.field == "type"
+    harness = WorkerHarness(database, relay.url)
+    harness.fan_out()
+    found = harness.execute("SELECT reason, failures FROM notify.work_items WHERE stage = 'fan_out'")
+    assert found == [("unknown_type", 1)]

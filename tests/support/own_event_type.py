@@ -1,0 +1,61 @@
+"""What an application, a worker and an operator do with the event type of docs/examples, in a process that has it."""
+
+import json
+import sys
+from contextlib import closing
+from typing import Any
+
+from typer.testing import CliRunner
+
+import notify
+from notify.cli.commands import app
+from notify.domain.preferences import Person
+from notify.doorbell import NoDoorbell
+from notify.settings import load
+from notify.store.database import Database
+from notify.store.directory import directory
+from notify.store.outbox import jobs
+from tests.support.harness import WorkerHarness
+
+EVENT = {
+    "key": "build-1",
+    "type": "acme.build.failed",
+    "actor": "ci",
+    "cl": {"link": "CL-4821", "author": "alice", "reviewers": ["bob"]},
+    "change": {"summary": "3 of 812 tests fail.", "url": "https://ci.example/1"},
+}
+
+
+def run(*arguments: str) -> str:
+    return CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
+
+
+def emit(database: Database) -> None:
+    with database.begin() as connection:
+        notify.emit(connection, EVENT, doorbell=NoDoorbell())
+
+
+def journey(database: Database) -> dict[str, Any]:
+    stored = [json.loads(run("types", "sync", "--json"))["stored"] for _ in range(2)]
+    with database.begin() as connection:
+        for name, locale in (("alice", "de"), ("bob", None), ("oncall", None)):
+            person = Person(username=name, email=f"{name}@example.com", locale=locale)
+            directory.put_person(connection, person)
+    emit(database)
+    harness = WorkerHarness(database, load().smtp_url.get_secret_value())  # type: ignore[union-attr]
+    harness.fan_out()
+    harness.drain()
+    with database.begin() as connection:
+        event = jobs.of_event(connection, "build-1")
+    found = json.loads(run("doctor", "--json"))
+    return {
+        "stored": stored,
+        "became": {one.username: one.status for one in event.people} if event else None,
+        "preview": run("preview", "acme.build.failed"),
+        "doctor": {one["about"]: one["ok"] for one in found if "acme" in one["about"]},
+    }
+
+
+if __name__ == "__main__":
+    with closing(Database(load().database_url.get_secret_value())) as opened:  # type: ignore[union-attr]
+        print(json.dumps({"journey": journey, "emit": emit}[sys.argv[1]](opened)))  # noqa: T201
