@@ -5,7 +5,9 @@ from datetime import timedelta
 from random import Random
 from uuid import UUID
 
+import psycopg
 import pytest
+from sqlalchemy.exc import OperationalError
 
 import notify
 from notify.checkpoints import Checkpoint
@@ -31,6 +33,10 @@ from tests.support.servers import in_words
 from tests.support.smtp import RCPT, ScriptedRelay
 from tests.support.statements import statements
 
+KILL_APPLICATION = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND state = 'idle in transaction'
+"""
 NOW_DUE = "UPDATE notify.work_items SET due_at = now() - interval '1 s' WHERE lane < 8"
 
 
@@ -118,6 +124,18 @@ def test_a_withdrawal_that_is_rolled_back_never_was(
     fan_out(harness, "k1")
     notify.withdraw(caller, "k1")
     caller.rollback()
+    harness.drain()
+    assert (told(relay), event(harness)) == ([["k1"]] * 2, "done")
+
+
+def test_an_application_killed_between_its_withdrawal_and_its_commit_has_withdrawn_nothing(
+    caller: Caller, harness: WorkerHarness, relay: ScriptedRelay
+) -> None:
+    fan_out(harness, "k1")
+    notify.withdraw(caller, "k1")
+    harness.execute(KILL_APPLICATION)
+    with pytest.raises((OperationalError, psycopg.Error)):
+        caller.commit()
     harness.drain()
     assert (told(relay), event(harness)) == ([["k1"]] * 2, "done")
 
@@ -273,6 +291,23 @@ def test_a_replay_that_nobody_has_claimed_is_withdrawn_and_its_original_stays_se
     harness.drain()
     assert len(relay.emails) == 2
     assert statuses(harness, "k1") == ["sent", "withdrawn"] * 2
+
+
+@pytest.mark.parametrize(("before", "after"), [(Action.CANCEL, Action.RETRY), (None, Action.REPLAY)])
+def test_an_email_that_is_retried_or_replayed_after_the_withdrawal_is_not_sent(
+    harness: WorkerHarness, relay: ScriptedRelay, before: Action | None, after: Action
+) -> None:
+    fan_out(harness, "k1")
+    if before:
+        by_hand(harness, before, "k1")
+    else:
+        harness.drain()
+    sent = len(relay.emails)
+    withdraw(harness, "k1")
+    assert by_hand(harness, after, "k1") == 2
+    harness.drain()
+    assert len(relay.emails) == sent
+    assert statuses(harness, "k1")[-1] == "withdrawn"
 
 
 def test_what_was_withdrawn_cannot_be_retried_or_replayed(harness: WorkerHarness) -> None:
