@@ -1,6 +1,7 @@
 """The languages of emails and pages: gettext catalogues next to the templates."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from gettext import NullTranslations
@@ -32,21 +33,22 @@ class Languages:
 
     Args:
         folders: Where to look; the first folder that has a message wins.
-        added: Looked at last, and only for the languages of the others.
+        added: Looked at last, and only for the languages of the others. What cannot be read there is left out.
 
     Raises:
-        InvalidSettings: A catalogue cannot be read, or its folder names no language.
+        InvalidSettings: A catalogue in *folders* cannot be read, or its folder names no language.
     """
 
     def __init__(self, folders: Sequence[Path], *, added: Sequence[Path] = ()) -> None:
-        paths: dict[str, list[Path]] = {DEFAULT: []}
-        for path in _catalogues(folders):
-            paths.setdefault(_tag(path.parents[1].name), []).append(path)
-        for path in _catalogues(added):
-            if (found := paths.get(_tag(path.parents[1].name))) is not None:
-                found.append(path)
-        self._directions = {tag: _locale(tag).text_direction for tag in paths}
-        self._translations = {tag: _first_wins([_read(path) for path in found]) for tag, found in paths.items()}
+        found: dict[str, list[Translations]] = {DEFAULT: []}
+        for tag, path in _catalogues(folders):
+            found.setdefault(tag, []).append(_read(path))
+        self._directions = {tag: _locale(tag).text_direction for tag in found}
+        for tag, path in _catalogues(added):
+            if tag in found:
+                with suppress(InvalidSettings):
+                    found[tag].append(_read(path))
+        self._translations = {tag: _first_wins(catalogues) for tag, catalogues in found.items()}
 
     @property
     def known(self) -> tuple[str, ...]:
@@ -127,9 +129,11 @@ def zone(name: str | None) -> tzinfo:
         return UTC
 
 
-def _catalogues(folders: Sequence[Path]) -> Iterator[Path]:
+def _catalogues(folders: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+    """The language and the path of each catalogue."""
     for folder in folders:
-        yield from sorted(folder.glob(f"locale/*/{CATALOGUE}"))
+        for path in sorted(folder.glob(f"locale/*/{CATALOGUE}")):
+            yield _tag(path.parents[1].name), path
 
 
 def _tag(name: str) -> str:
