@@ -69,8 +69,8 @@ def test_every_refusal_is_a_problem_document(writer: httpx.Client, call: dict[st
     ("path", "allowed"),
     [
         ("/api/v1/events", "POST"),
-        ("/api/v1/events/batch", "GET, POST"),
-        ("/api/v1/events/comment-1", "GET"),
+        ("/api/v1/events/batch", "DELETE, GET, POST"),
+        ("/api/v1/events/comment-1", "DELETE, GET"),
         ("/api/v1/people/dana", "GET, PUT"),
         ("/api/v1/cls/CL-1", "GET, PUT"),
         ("/api/v1/user/notification/config", "GET, PUT"),
