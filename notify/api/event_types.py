@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, HTTPException, Path
-from pydantic import Field, StrictBool, StrictInt, model_validator
+from pydantic import ConfigDict, Field, StrictBool, StrictInt, model_validator
 
 from notify.domain.custom_types import MAX_CODE
 from notify.domain.similar_names import instead_of
@@ -35,7 +35,9 @@ Code = Annotated[
 
 
 class EventTypeIn(Strict):
-    """What to change of an event type. Absent fields stay."""
+    """What to change of an event type, at least one thing. Absent fields stay."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
     default_enabled: StrictBool = Field(default=True, description="Whether it is on without a stored preference.")
     system_required: StrictBool = Field(default=False, description="Nobody can switch it off.")
