@@ -24,6 +24,13 @@ OPEN = text("""
     SELECT (SELECT count(*) FROM notify.work_items WHERE lane < 9)
          + (SELECT count(*) FROM notify.email_jobs WHERE status = 'pending')
 """)
+STATE = text("""
+    SELECT now()::text
+    UNION ALL SELECT to_jsonb(one)::text FROM notify.work_items one
+    UNION ALL SELECT to_jsonb(one)::text FROM notify.email_attempts one
+    UNION ALL SELECT to_jsonb(one)::text FROM notify.endpoints one
+""")
+LOG_CHARACTERS = 4_000
 TIME_PASSES = """
     UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver' AND lane < 8;
     UPDATE notify.endpoints SET probe_at = now() WHERE state = 'open';
@@ -93,7 +100,18 @@ class FaultScenario:
         return harness.drain()
 
     def until_all_ended(self, *, seconds: float = 60) -> None:
-        until(lambda: not still_open(self.database), seconds=seconds)
+        """Return when nothing is due, leased or waiting; the error says what still is, and what the workers logged."""
+        try:
+            until(lambda: not still_open(self.database), seconds=seconds)
+        except AssertionError as error:
+            error.add_note(self._state())
+            raise
+
+    def _state(self) -> str:
+        with self.database.begin() as connection:
+            rows = connection.scalars(STATE).all()
+        logs = (f"{log}:\n{log.read_text()[-LOG_CHARACTERS:]}" for log in sorted(self._folder.rglob("*worker.log")))
+        return "\n\n".join(["\n".join(rows), *logs])
 
     def tables(self) -> Tables:
         """What notify believes now."""
