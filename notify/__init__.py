@@ -7,13 +7,15 @@ An application needs ``emit``, and ``publish`` if it shows statuses on commits::
         session.add(comment)
         notify.emit(session, {"type": "cl.comment.created", "actor": "dana", "cl": …, "comment": …})
         session.commit()
+
+With an asynchronous connection it is ``await notify.emit(…)``.
 """
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Coroutine, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
-from notify import recording
 from notify.domain.errors import (
     MalformedEvent,
     MalformedStatus,
@@ -23,6 +25,7 @@ from notify.domain.errors import (
     UnsupportedConnection,
 )
 
+_APPLICATIONS = "notify.wiring.applications"
 # For packages with event types of their own; imported when they are asked for.
 _EXPORTED = {
     "AudienceMember": "notify.domain.audience",
@@ -34,8 +37,6 @@ _EXPORTED = {
 }
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session, scoped_session
-
     from notify.domain.audience import AudienceMember as AudienceMember
     from notify.domain.audience import InvolvedPeople as InvolvedPeople
     from notify.domain.audience import Reason as Reason
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from notify.intake.schema import EventIn
     from notify.intake.withdraw import Withdrawal
     from notify.statuses.schema import StatusIn
-    from notify.store.database import Caller
+    from notify.store.connection_kinds import AnyAsyncCaller, AnyCaller
     from notify.store.outbox.events import Receipt
     from notify.store.statuses.publishing import PublishReceipt
 
@@ -60,6 +61,7 @@ __all__ = [
     "UnsupportedConnection",
     "emit",
     "publish",
+    "ring",
     "withdraw",
 ]
 
@@ -71,12 +73,24 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever is exported
     return getattr(import_module(_EXPORTED[name]), name)
 
 
+@overload
 def emit(
-    session_or_connection: "Caller | scoped_session[Session]",
+    session_or_connection: "AnyCaller", event: "EventIn | Mapping[str, Any]", *, doorbell: "Doorbell | None" = None
+) -> "Receipt": ...
+
+
+@overload
+def emit(
+    session_or_connection: "AnyAsyncCaller", event: "EventIn | Mapping[str, Any]", *, doorbell: "Doorbell | None" = None
+) -> "Coroutine[Any, Any, Receipt]": ...
+
+
+def emit(
+    session_or_connection: "AnyCaller | AnyAsyncCaller",
     event: "EventIn | Mapping[str, Any]",
     *,
     doorbell: "Doorbell | None" = None,
-) -> "Receipt":
+) -> "Receipt | Coroutine[Any, Any, Receipt]":
     """
     Store an event in the caller's transaction: it exists once that is committed, and never if it is rolled back.
 
@@ -85,8 +99,9 @@ def emit(
     notified after the commit, in the background.
 
     Args:
-        session_or_connection: A SQLAlchemy Session (a ``scoped_session`` too) or Connection, or a
-            psycopg Connection, to the database with the schema ``notify``.
+        session_or_connection: SQLAlchemy's Session or Connection, AsyncSession or AsyncConnection (on psycopg or
+            asyncpg), or one of its scoped sessions; psycopg's Connection or AsyncConnection; asyncpg's Connection. To
+            the database with the schema ``notify``. With an asynchronous one, await the receipt.
         event: The fields of ``POST /api/v1/events``. ``traceparent`` defaults to the current OpenTelemetry trace.
         doorbell: Defaults to the one in this process's settings; if those are invalid, that is logged, and workers
             find the event by sweeping.
@@ -95,30 +110,34 @@ def emit(
         MalformedEvent: Names the wrong field and why; nothing was stored.
         UnsupportedConnection: The first argument is something else.
     """
-    from notify.domain.stages import FAN_OUT
-    from notify.intake.after_commit import after_commit
-    from notify.intake.receive import receive
-    from notify.intake.schema import parse
-    from notify.store.database import is_scoped
-    from notify.tracing import current_traceparent
-    from notify.wiring import process_doorbell
-
-    caller = session_or_connection() if is_scoped(session_or_connection) else session_or_connection
-    if recording.recorder is not None:
-        return recording.recorder.emit(caller, parse(event))
-    bell = doorbell or process_doorbell()
-    (receipt,) = receive(caller, [parse(event)], traceparent=current_traceparent())
-    if not receipt.duplicate:
-        after_commit(caller, lambda: bell.ring(FAN_OUT), name=FAN_OUT)
+    receipt: Receipt | Coroutine[Any, Any, Receipt] = _enter("EMIT", session_or_connection, event, doorbell)
     return receipt
 
 
+@overload
 def publish(
-    session_or_connection: "Caller | scoped_session[Session]",
+    session_or_connection: "AnyCaller",
     status: "Status | StatusIn | Mapping[str, Any]",
     *,
     doorbell: "Doorbell | None" = None,
-) -> "PublishReceipt":
+) -> "PublishReceipt": ...
+
+
+@overload
+def publish(
+    session_or_connection: "AnyAsyncCaller",
+    status: "Status | StatusIn | Mapping[str, Any]",
+    *,
+    doorbell: "Doorbell | None" = None,
+) -> "Coroutine[Any, Any, PublishReceipt]": ...
+
+
+def publish(
+    session_or_connection: "AnyCaller | AnyAsyncCaller",
+    status: "Status | StatusIn | Mapping[str, Any]",
+    *,
+    doorbell: "Doorbell | None" = None,
+) -> "PublishReceipt | Coroutine[Any, Any, PublishReceipt]":
     """
     Store what is to be shown on a commit, in the caller's transaction; it replaces what was wanted there before.
 
@@ -134,23 +153,23 @@ def publish(
         MalformedStatus: Names the wrong field and why; nothing was stored.
         UnsupportedConnection: The first argument is something else.
     """
-    from notify.domain.stages import STATUSES
-    from notify.intake.after_commit import after_commit
-    from notify.statuses.publish import publish as store
-    from notify.statuses.schema import parse
-    from notify.store.database import is_scoped
-    from notify.wiring import process_doorbell
-
-    caller = session_or_connection() if is_scoped(session_or_connection) else session_or_connection
-    if recording.recorder is not None:
-        return recording.recorder.publish(caller, parse(status))
-    bell = doorbell or process_doorbell()
-    (receipt,) = store(caller, [parse(status)])
-    after_commit(caller, lambda: bell.ring(STATUSES), name=STATUSES)
+    receipt: PublishReceipt | Coroutine[Any, Any, PublishReceipt] = _enter(
+        "PUBLISH", session_or_connection, status, doorbell
+    )
     return receipt
 
 
-def withdraw(session_or_connection: "Caller | scoped_session[Session]", key: str) -> "Withdrawal":
+@overload
+def withdraw(session_or_connection: "AnyCaller", key: str) -> "Withdrawal": ...
+
+
+@overload
+def withdraw(session_or_connection: "AnyAsyncCaller", key: str) -> "Coroutine[Any, Any, Withdrawal]": ...
+
+
+def withdraw(
+    session_or_connection: "AnyCaller | AnyAsyncCaller", key: str
+) -> "Withdrawal | Coroutine[Any, Any, Withdrawal]":
     """
     Withdraw an event, in the caller's transaction: nobody is told of it who has not been told yet. Safe to repeat.
 
@@ -168,10 +187,40 @@ def withdraw(session_or_connection: "Caller | scoped_session[Session]", key: str
         NotifyError: The connection is in autocommit mode.
         UnsupportedConnection: The first argument is something else.
     """
-    from notify.intake.withdraw import withdraw as withdraw_event
-    from notify.store.database import is_scoped
+    withdrawal: Withdrawal | Coroutine[Any, Any, Withdrawal] = _enter("WITHDRAW", session_or_connection, key, None)
+    return withdrawal
 
-    caller = session_or_connection() if is_scoped(session_or_connection) else session_or_connection
-    if recording.recorder is not None:
-        return recording.recorder.withdraw(caller, key)
-    return withdraw_event(caller, key)
+
+def ring(*, doorbell: "Doorbell | None" = None) -> None:
+    """
+    Notify the workers after a commit that ``emit`` cannot see: that of a prepared transaction.
+
+    Never blocks and never raises; without it the workers find what was stored within seconds.
+    """
+    known = getattr(sys.modules.get(_APPLICATIONS), "ring", None)
+    if known is not None:
+        known(doorbell)
+        return
+    from threading import Thread
+
+    Thread(target=lambda: _load("ring")(doorbell), name="ring", daemon=True).start()
+
+
+def _enter(door: str, caller: Any, given: object, doorbell: "Doorbell | None") -> Any:  # noqa: ANN401 - by the door
+    from notify.store.connection_kinds import is_async
+
+    if is_async(caller):
+        return _enter_async(door, caller, given, doorbell)
+    return _load(door).enter(caller, given, doorbell)
+
+
+async def _enter_async(door: str, caller: Any, given: object, doorbell: "Doorbell | None") -> Any:  # noqa: ANN401
+    """Imports in a thread, because the first import takes long enough to be noticed by others in the event loop."""
+    from asyncio import to_thread
+
+    entered: Any = getattr(sys.modules.get(_APPLICATIONS), door, None) or await to_thread(_load, door)
+    return await entered.enter_async(caller, given, doorbell)
+
+
+def _load(name: str) -> Any:  # noqa: ANN401 - a door, or a function
+    return getattr(import_module(_APPLICATIONS), name)

@@ -50,7 +50,7 @@ class MalformedStatus(Malformed):
 
 
 class UnsupportedConnection(NotifyError):
-    """Events and statuses are stored on a SQLAlchemy Session or Connection, or on a psycopg Connection."""
+    """Events and statuses are stored on sessions and connections of SQLAlchemy, psycopg or asyncpg."""
 
 
 class NoSuchEvent(NotifyError):

@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from notify.domain.events import OURSELVES
 from notify.domain.own_events import OwnEvent
-from notify.store.database import runner
+from notify.store.callers import run
 from notify.store.outbox import events
 from notify.store.outbox.events import NewEvent
 
@@ -18,7 +18,7 @@ def emit_own(connection: Connection, given: Sequence[OwnEvent]) -> int:
     They go round the public door, whose events are about change lists and whose types are an application's.
     """
     first = {one.key: one for one in reversed(given)}
-    return len(events.store_new(runner(connection), [_row(one) for one in first.values()])) if first else 0
+    return len(run(connection, events.store_new([_row(one) for one in first.values()]))) if first else 0
 
 
 def _row(one: OwnEvent) -> NewEvent:

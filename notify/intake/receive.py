@@ -10,7 +10,8 @@ from notify.domain.errors import MalformedEvent
 from notify.domain.events import CLOSED, CREATED, MERGED, REOPENED
 from notify.intake.event_digests import differing_fields, digests
 from notify.intake.schema import PAYLOAD_OBJECTS, EventIn
-from notify.store.database import Caller, runner
+from notify.store.callers import Statements, run
+from notify.store.connection_kinds import Caller
 from notify.store.directory.directory import State
 from notify.store.outbox import events
 from notify.store.outbox.events import FINALITY, KnownEvent, NewEvent, Receipt, StatedFacts
@@ -36,19 +37,23 @@ def receive(caller: Caller, given: Sequence[EventIn], *, traceparent: str | None
         MalformedEvent: An event is in the future, by the database's clock.
         UnsupportedConnection: *caller* is something else.
     """
-    run = runner(caller)
+    return run(caller, receiving(given, traceparent=traceparent))
+
+
+def receiving(given: Sequence[EventIn], *, traceparent: str | None = None) -> Statements[list[Receipt]]:
+    """The statements of ``receive``, for any connection."""
     rows = [_row(event, traceparent) for event in given]
     first: dict[str, tuple[EventIn, NewEvent]] = {}
     for event, row in zip(given, rows, strict=True):
         first.setdefault(row.key, (event, row))
     asked = [row for _, row in first.values()]
-    new = events.store_new(run, asked)
-    stored = events.find(run, [key for key in first if key not in new]) if len(new) < len(first) else {}
-    if len(new) + len(stored) < len(first) and (ahead := events.in_future(run, asked)):
+    new = yield from events.store_new(asked)
+    stored = (yield from events.find([key for key in first if key not in new])) if len(new) < len(first) else {}
+    if len(new) + len(stored) < len(first) and (ahead := (yield from events.in_future(asked))):
         index = rows.index(asked[ahead[0]])
         reason = "expected an instant not later than five minutes from now"
         raise MalformedEvent(field="occurred_at", reason=reason, index=index if len(rows) > 1 else None)
-    events.learn(run, merged(event for key, (event, _) in first.items() if key in new))
+    yield from events.learn(merged(event for key, (event, _) in first.items() if key in new))
     known = stored | {key: KnownEvent(id_, first[key][1].key_hash) for key, id_ in new.items()}
     unclaimed = set(new)
     receipts = []

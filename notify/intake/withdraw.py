@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from notify.domain.errors import NoSuchEvent, NotWithdrawable
 from notify.intake.triggers import OWN_TRIGGERS
-from notify.store.database import Caller, runner
+from notify.store.callers import Statements, run
+from notify.store.connection_kinds import Caller
 from notify.store.outbox import withdrawal
 from notify.store.outbox.withdrawal import WithdrawnPerson
 
@@ -31,10 +32,14 @@ def withdraw(caller: Caller, key: str) -> Withdrawal:
         NoTransaction: *caller* is in autocommit mode.
         UnsupportedConnection: *caller* is no connection that events are emitted on.
     """
-    run = runner(caller)
-    event = None if NUL in key else withdrawal.lock_event(run, key)
+    return run(caller, withdrawing(key))
+
+
+def withdrawing(key: str) -> Statements[Withdrawal]:
+    """The statements of ``withdraw``."""
+    event = None if NUL in key else (yield from withdrawal.locking_event(key))
     if event is None:
         raise NoSuchEvent(key=key)
     if event.type in OWN_TRIGGERS:
         raise NotWithdrawable(key=key, type=event.type)
-    return Withdrawal(id=event.id, key=key, people=withdrawal.withdraw(run, event))
+    return Withdrawal(id=event.id, key=key, people=(yield from withdrawal.withdrawing(event)))

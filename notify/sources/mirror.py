@@ -24,7 +24,7 @@ from notify.domain.preferences import Person
 from notify.intake.receive import receive
 from notify.sources.authors import on_behalf_of
 from notify.sources.events import event_of
-from notify.store.database import runner
+from notify.store.callers import run
 from notify.store.directory import directory
 from notify.store.forges import identities, mirror, repositories
 from notify.store.forges.mirror import ChangeRow, KnownChange
@@ -243,7 +243,7 @@ class Mirror:
                 state=change.state,
                 state_at=change.updated_at.isoformat(),
             )
-            events.learn(runner(connection), [facts])
+            run(connection, events.learn([facts]))
         teams = [f"team:{one}" for one in reading.unread_teams]
         return replace(written, usernames=usernames, concerned=frozenset({*logins, *teams} - {GHOST}))
 

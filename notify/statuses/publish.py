@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from notify.statuses.schema import StatusIn
-from notify.store.database import Caller, runner
-from notify.store.statuses import publishing
+from notify.store.callers import Statements, run
+from notify.store.connection_kinds import Caller
+from notify.store.statuses import publishing as store
 from notify.store.statuses.publishing import PublishReceipt
 
 
@@ -22,7 +23,12 @@ def publish(caller: Caller, given: Sequence[StatusIn]) -> list[PublishReceipt]:
     Raises:
         UnsupportedConnection: *caller* is something else.
     """
-    return publishing.put(runner(caller), [_row(one) for one in given])
+    return run(caller, publishing(given))
+
+
+def publishing(given: Sequence[StatusIn]) -> Statements[list[PublishReceipt]]:
+    """The statements of ``publish``, for any connection."""
+    return store.put([_row(one) for one in given])
 
 
 def _row(status: StatusIn) -> Mapping[str, Any]:

@@ -1,32 +1,21 @@
-"""PostgreSQL connections: our own pool, and the connections that applications hand us."""
+"""Our own pool of connections to PostgreSQL."""
 
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import psycopg
 from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
-from psycopg.rows import tuple_row
-from sqlalchemy import Connection, CursorResult, Executable, create_engine, event
-from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
-from sqlalchemy.sql.compiler import Compiled
-from sqlalchemy.sql.elements import ClauseElement
 
-from notify.domain.errors import UnsupportedConnection
 from notify.store.sessions import READ_ONLY, ConfiguredConnection, default_timeouts
 from notify.store.urls import with_our_driver
-
-if TYPE_CHECKING:
-    from sqlalchemy.orm import Session, scoped_session
-    from typing_extensions import TypeIs
 
 # Errors that blame the database's availability, not the statement. InternalError: for example, read-only after a
 # failover.
@@ -47,8 +36,6 @@ ANSWER_TIMEOUT_SECONDS = 40.0
 POLL_SECONDS = 0.1
 
 Result = TypeVar("Result")
-Caller: TypeAlias = "Session | Connection | psycopg.Connection[Any]"
-Run = Callable[[Executable, Mapping[str, str]], list[tuple[Any, ...]]]
 
 
 class TimedConnection(ConfiguredConnection):
@@ -219,53 +206,3 @@ def _detect_read_only(context: ExceptionContext) -> None:
 
 def _mark_idle(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
     record.info[IDLE_SINCE] = monotonic()
-
-
-def is_session(caller: object) -> "TypeIs[Session]":
-    """Whether it is a Session, without importing the ORM (6 MB): a caller that has a Session has imported it."""
-    orm = sys.modules.get("sqlalchemy.orm")
-    return orm is not None and isinstance(caller, orm.Session)
-
-
-def is_scoped(caller: object) -> "TypeIs[scoped_session[Session]]":
-    """Whether it is a scoped_session, also without importing the ORM."""
-    orm = sys.modules.get("sqlalchemy.orm")
-    return orm is not None and isinstance(caller, orm.scoped_session)
-
-
-def runner(caller: object) -> Run:
-    """
-    A function that runs a statement in the caller's transaction, whichever library opened it.
-
-    Parameters are text, so that a statement means the same in both libraries.
-
-    Raises:
-        UnsupportedConnection: The caller is neither a Session, a Connection nor a psycopg connection.
-    """
-    if is_session(caller) or isinstance(caller, Connection):
-        return lambda statement, parameters: _run_on_sqlalchemy(caller, statement, parameters)
-    if isinstance(caller, psycopg.Connection):
-        return lambda statement, parameters: _run_on_psycopg(caller, statement, parameters)
-    raise UnsupportedConnection(given=type(caller).__name__)
-
-
-def _run_on_sqlalchemy(
-    caller: "Session | Connection", statement: Executable, parameters: Mapping[str, str]
-) -> list[tuple[Any, ...]]:
-    result = caller.execute(statement, parameters)
-    return [tuple(row) for row in result] if isinstance(result, CursorResult) and result.returns_rows else []
-
-
-def _run_on_psycopg(
-    connection: psycopg.Connection[Any], statement: Executable, parameters: Mapping[str, str]
-) -> list[tuple[Any, ...]]:
-    """Uses our own cursor class: the connection's may number parameters or return dictionaries."""
-    compiled = _compiled(statement)
-    with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
-        cursor.execute(str(compiled).encode(), {**compiled.params, **parameters})
-        return cursor.fetchall() if cursor.description else []
-
-
-@lru_cache(maxsize=32)
-def _compiled(statement: Executable) -> Compiled:
-    return cast("ClauseElement", statement).compile(dialect=PGDialect_psycopg())  # type: ignore[no-untyped-call]

@@ -11,7 +11,7 @@ from notify.intake.schema import EventIn
 from notify.intake.withdraw import Withdrawal
 from notify.recording import OpenTransaction
 from notify.statuses.schema import StatusIn
-from notify.store.database import runner
+from notify.store.callers import refuse_unsupported
 from notify.store.outbox.events import Receipt
 from notify.store.statuses.publishing import PublishReceipt
 from notify.testing.rollbacks import Undone, Watches
@@ -94,4 +94,4 @@ def _target(status: StatusIn) -> tuple[str, ...]:
 
 def _refuse_unsupported(caller: object) -> None:
     if not isinstance(caller, OpenTransaction):
-        runner(caller)
+        refuse_unsupported(caller)

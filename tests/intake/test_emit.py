@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 import notify
 from notify.domain.stages import FAN_OUT
-from notify.store.database import Caller, Database
+from notify.store.connection_kinds import Caller
+from notify.store.database import Database
 from notify.store.tables.emails import events
 from notify.store.tables.people import cl_reviewers
 from notify.wiring import process_doorbell

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, null, select, text, update
+from sqlalchemy import func, null, select, update
 
 from notify.domain.claims import Lane
 from notify.domain.errors import MalformedEvent, UnsupportedConnection
@@ -13,7 +13,8 @@ from notify.domain.events import ChangeList
 from notify.domain.stages import FAN_OUT
 from notify.intake.receive import receive
 from notify.intake.schema import EventIn, parse
-from notify.store.database import Caller, Database, runner
+from notify.store.connection_kinds import Caller
+from notify.store.database import Database
 from notify.store.directory import directory
 from notify.store.outbox.events import Receipt
 from notify.store.tables.emails import events
@@ -368,7 +369,7 @@ def test_an_event_that_is_older_than_the_state_waits_for_no_lock(
     store(database, happened("cl.merged"))
     first, second = two_callers
     receive(first, [happened("cl.created", 1)])
-    runner(second)(text("SELECT set_config('lock_timeout', '1ms', true)"), {})
+    applications.execute(second, "SELECT set_config('lock_timeout', '1ms', true)")
     receive(second, [happened("cl.closed", 2)])
     second.commit()
     first.commit()
@@ -411,7 +412,7 @@ def test_an_event_without_new_facts_waits_for_no_lock(
     store(database, comment("before"))
     first, second = two_callers
     receive(first, [comment("first", cl=cl)])
-    runner(second)(text("SELECT set_config('lock_timeout', '1ms', true)"), {})
+    applications.execute(second, "SELECT set_config('lock_timeout', '1ms', true)")
     receive(second, [comment("second", cl=cl)])
     second.commit()
     first.commit()

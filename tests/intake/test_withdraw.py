@@ -17,7 +17,8 @@ from notify.intake.fan_out import FanOut
 from notify.intake.receive import receive
 from notify.intake.save_preferences import save_preferences
 from notify.intake.schema import parse
-from notify.store.database import Caller, Database
+from notify.store.connection_kinds import Caller
+from notify.store.database import Database
 from notify.store.directory import directory
 from notify.store.outbox import items
 from notify.store.outbox.job_filter import JobFilter

@@ -12,7 +12,8 @@ from notify.domain.stages import FAN_OUT, STATUSES
 from notify.domain.statuses import Status, StatusKind, StatusState
 from notify.statuses.publish import publish
 from notify.statuses.schema import parse
-from notify.store.database import Caller, Database
+from notify.store.connection_kinds import Caller
+from notify.store.database import Database
 from tests.support import applications
 from tests.support.doorbell import RecordingDoorbell
 from tests.support.servers import in_words

@@ -8,8 +8,7 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, func, insert, make_url, select, text
 from sqlalchemy.exc import DBAPIError
 
-from notify.domain.errors import UnsupportedConnection
-from notify.store.database import UNAVAILABLE, Database, runner
+from notify.store.database import UNAVAILABLE, Database
 from notify.store.tables.people import people
 from notify.store.urls import with_our_driver
 from tests.support.servers import in_words
@@ -106,15 +105,3 @@ def test_an_error_does_not_contain_the_values_of_its_statement(database: Databas
     with pytest.raises(DBAPIError) as refused:
         add_person(database, "alice", email="alice@example.com")
     assert "alice@example.com" not in str(refused.value)
-
-
-@pytest.mark.parametrize("caller", [None, "postgresql://db", object()])
-def test_something_that_is_no_connection_is_refused_with_its_type(caller: object) -> None:
-    with pytest.raises(UnsupportedConnection) as refused:
-        runner(caller)
-    assert refused.value.facts == {"given": type(caller).__name__}
-
-
-def test_a_statement_without_a_result_returns_no_rows_on_psycopg(database: Database) -> None:
-    with psycopg.connect(in_words(database.engine.url)) as connection:
-        assert runner(connection)(text("SET LOCAL lock_timeout = '1s'"), {}) == []

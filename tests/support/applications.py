@@ -6,10 +6,11 @@ from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row, namedtuple_row
-from sqlalchemy import Connection, create_engine, pool
+from sqlalchemy import Connection, create_engine, pool, text
 from sqlalchemy.orm import Session
 
-from notify.store.database import Caller
+from notify.store.callers import Rows, Statement, Statements, run
+from notify.store.connection_kinds import Caller
 from notify.store.urls import with_our_driver
 
 Open = Callable[[str], AbstractContextManager[Caller]]
@@ -64,3 +65,13 @@ AUTOCOMMIT: dict[str, Open] = {
 }
 EVERY = {**TRANSACTIONAL, **AUTOCOMMIT}
 ONE_OF_EACH: dict[str, Open] = {name: TRANSACTIONAL[name] for name in ("session", "connection", "psycopg")}
+
+
+def execute(caller: Caller, statement: str) -> Rows:
+    """The rows of this statement, in the caller's transaction."""
+    return run(caller, one(statement))
+
+
+def one(statement: str) -> Statements[Rows]:
+    rows = yield Statement(text(statement), {})
+    return rows

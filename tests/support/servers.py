@@ -19,11 +19,15 @@ HIGHEST_BROKER_DATABASE = 15
 
 @contextmanager
 def postgres(outside: str | None, folder: Path) -> Iterator[str]:
-    """The URL of a server on which databases may be created: *outside*, else an embedded one that skips flushes."""
+    """
+    The URL of a server on which databases may be created: *outside*, else an embedded one that skips flushes.
+
+    The embedded one allows prepared transactions, which PostgreSQL does not by default.
+    """
     if outside:
         yield outside
         return
-    with PostgresServer(folder, durable=False) as server:
+    with PostgresServer(folder, durable=False, options=["max_prepared_transactions=5"]) as server:
         yield server.url
 
 

@@ -91,9 +91,9 @@ def test_what_the_door_refuses_is_refused(emitted: Emitted, wrong: dict[str, Any
 
 def test_what_is_no_connection_is_refused(emitted: Emitted) -> None:
     with pytest.raises(UnsupportedConnection):
-        notify.emit(create_engine("sqlite://"), comment())  # type: ignore[arg-type]
+        notify.emit(create_engine("sqlite://"), comment())  # type: ignore[call-overload]
     with pytest.raises(UnsupportedConnection):
-        notify.publish(create_engine("sqlite://"), status())  # type: ignore[arg-type]
+        notify.publish(create_engine("sqlite://"), status())  # type: ignore[call-overload]
     assert not len(emitted)
 
 

@@ -11,7 +11,7 @@ from notify.domain.claims import Lane
 from notify.domain.events import Event
 from notify.domain.outcomes import EventStatus
 from notify.domain.stages import FAN_OUT
-from notify.store.database import Run
+from notify.store.callers import Statement, Statements
 from notify.store.outbox import items
 from notify.store.outbox.items import Attempt, ItemOutcome
 from notify.store.tables.emails import events
@@ -88,7 +88,7 @@ class StatedFacts:
 
 
 # Returns numbers, not keys: the caller's session may have an encoding that cannot represent a key.
-_NEW = """jsonb_to_recordset(CAST(:new AS jsonb)) AS new(
+_NEW = """jsonb_to_recordset(CAST(CAST(:new AS text) AS jsonb)) AS new(
             number int, key text, type text, topic text, actor text, occurred_at timestamptz, payload jsonb,
             key_hash jsonb, traceparent text
         )"""
@@ -114,10 +114,10 @@ _STORE = text(f"""
 # As text: an application's connection may have its own JSON loader.
 _FIND = text("""
     SELECT wanted.number, event.id, CAST(event.key_hash AS text), event.status = 'withdrawn'
-    FROM jsonb_to_recordset(CAST(:wanted AS jsonb)) AS wanted(number int, key text)
+    FROM jsonb_to_recordset(CAST(CAST(:wanted AS text) AS jsonb)) AS wanted(number int, key text)
     JOIN notify.events AS event USING (key)""")
 
-_FACTS = """jsonb_to_recordset(CAST(:facts AS jsonb)) AS facts(
+_FACTS = """jsonb_to_recordset(CAST(CAST(:facts AS text) AS jsonb)) AS facts(
             link text, title text, url text, repository text, author text, reviewers text[], owners text[], state text,
             state_at timestamptz
         )"""
@@ -185,34 +185,37 @@ _PUT_REVIEWERS = _put_people("reviewers", "cl_reviewers")
 _PUT_OWNERS = _put_people("owners", "cl_owners")
 
 
-def store_new(run: Run, rows: Sequence[NewEvent]) -> dict[str, int]:
+def store_new(rows: Sequence[NewEvent]) -> Statements[dict[str, int]]:
     """Store the rows with new keys; their ids by key. Stores none if one is in the future (``in_future``)."""
-    return {rows[number].key: id_ for number, id_ in run(_STORE, _numbered(rows))}
+    stored = yield Statement(_STORE, _numbered(rows))
+    return {rows[number].key: id_ for number, id_ in stored}
 
 
-def in_future(run: Run, rows: Sequence[NewEvent]) -> list[int]:
+def in_future(rows: Sequence[NewEvent]) -> Statements[list[int]]:
     """Indexes of the rows that lie more than five minutes in the future, by the database's clock."""
-    return sorted(number for (number,) in run(_FIND_AHEAD, _numbered(rows)))
+    ahead = yield Statement(_FIND_AHEAD, _numbered(rows))
+    return sorted(number for (number,) in ahead)
 
 
-def find(run: Run, keys: Sequence[str]) -> dict[str, KnownEvent]:
+def find(keys: Sequence[str]) -> Statements[dict[str, KnownEvent]]:
     """The events with these keys, by key."""
     wanted = [{"number": number, "key": key} for number, key in enumerate(keys)]
+    found = yield Statement(_FIND, {"wanted": dumps(wanted)})
     return {
         keys[number]: KnownEvent(id_, loads(key_hash) if key_hash else None, withdrawn)
-        for number, id_, key_hash, withdrawn in run(_FIND, {"wanted": dumps(wanted)})
+        for number, id_, key_hash, withdrawn in found
     }
 
 
-def learn(run: Run, facts: Sequence[StatedFacts]) -> None:
-    """Update the directory from these statements, one per change list; at most two SQL statements."""
+def learn(facts: Sequence[StatedFacts]) -> Statements[None]:
+    """Update the directory from these statements, one per change list; at most three SQL statements."""
     stated = {"facts": dumps([asdict(one) for one in facts])}
     if facts:
-        run(_LEARN, stated)
+        yield Statement(_LEARN, stated)
     if any(one.reviewers is not None for one in facts):
-        run(_PUT_REVIEWERS, stated)
+        yield Statement(_PUT_REVIEWERS, stated)
     if any(one.owners is not None for one in facts):
-        run(_PUT_OWNERS, stated)
+        yield Statement(_PUT_OWNERS, stated)
 
 
 def _numbered(rows: Sequence[NewEvent]) -> dict[str, str]:

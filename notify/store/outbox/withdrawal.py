@@ -17,7 +17,7 @@ from notify.domain.claims import Lane
 from notify.domain.errors import NotifyError
 from notify.domain.outcomes import WITHDRAWN, JobStatus
 from notify.domain.stages import DELIVER, FAN_OUT
-from notify.store.database import Run
+from notify.store.callers import Statement, Statements
 
 _ASKED = "CAST(CAST(:asked AS text) AS jsonb)"
 _ID = f"CAST({_ASKED} ->> 'id' AS bigint)"
@@ -109,30 +109,31 @@ class WithdrawnPerson:
     why: str | None
 
 
-def lock_event(run: Run, key: str) -> WithdrawnEvent | None:
+def locking_event(key: str) -> Statements[WithdrawnEvent | None]:
     """Lock the event and its fan-out; None: unknown key."""
-    found = run(_LOCK_EVENT, {"asked": dumps({"key": key})})
+    found = yield Statement(_LOCK_EVENT, {"asked": dumps({"key": key})})
     return next((WithdrawnEvent(id=id_, type=type_, transaction=of) for id_, type_, of in found), None)
 
 
-def withdraw(run: Run, event: WithdrawnEvent) -> list[WithdrawnPerson]:
+def withdrawing(event: WithdrawnEvent) -> Statements[list[WithdrawnPerson]]:
     """
     Withdraw a locked event; what became of everyone whom it concerns. Four statements, however many people there are.
 
     Raises:
         NoTransaction: The event is not locked any more.
     """
-    event_id = event.id
-    emails = _lock_emails(run, event_id)
-    if not run(_WITHDRAW, {"asked": dumps({"id": event_id, "emails": emails, "transaction": event.transaction})}):
+    emails = yield from _locking_emails(event.id)
+    asked = dumps({"id": event.id, "emails": emails, "transaction": event.transaction})
+    if not (yield Statement(_WITHDRAW, {"asked": asked})):
         raise NoTransaction
+    people = yield Statement(_PEOPLE, {"asked": dumps({"id": event.id})})
     return [
         WithdrawnPerson(username=bytes.fromhex(username).decode(), reason=reason, status=status, why=why)
-        for username, reason, status, why in run(_PEOPLE, {"asked": dumps({"id": event_id})})
+        for username, reason, status, why in people
     ]
 
 
-def _lock_emails(run: Run, event_id: int) -> Sequence[int]:
+def _locking_emails(event_id: int) -> Statements[Sequence[int]]:
     """
     The emails that tell of it and that nobody has claimed, locked.
 
@@ -140,6 +141,6 @@ def _lock_emails(run: Run, event_id: int) -> Sequence[int]:
     repeated until it finds what it has locked: once, unless a person changes their schedule at this moment.
     """
     locked: Sequence[int] | None = None
-    while (found := [id_ for (id_,) in run(_LOCK_EMAILS, {"asked": dumps({"id": event_id})})]) != locked:
+    while (found := [id_ for (id_,) in (yield Statement(_LOCK_EMAILS, {"asked": dumps({"id": event_id})}))]) != locked:
         locked = found
     return found

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from notify.domain.claims import Lane
 from notify.domain.stages import STATUSES
 from notify.domain.status_outcomes import StatusOutcome
-from notify.store.database import runner
+from notify.store.callers import run
 from notify.store.statuses import publishing
 
 LOCK_TIMEOUT = "2s"
@@ -173,7 +173,7 @@ def record_late(connection: Connection, results: Sequence[AttemptResult]) -> Non
         return
     rows = connection.exec_driver_sql(_RECORD_LATE, {"given": _given(results)}).mappings()
     if overwritten := {row["id"] for row in rows if row["status"] == "pending"}:
-        publishing.make_due(runner(connection), overwritten)
+        run(connection, publishing.make_due(overwritten))
 
 
 def bury(connection: Connection, ids: Sequence[int]) -> dict[int, str]:

@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from notify.domain.claims import Lane
 from notify.domain.stages import STATUSES
-from notify.store.database import runner
+from notify.store.callers import run
 from notify.store.statuses import publishing
 
 BY_HAND = "by_hand"
@@ -49,7 +49,7 @@ def retry(connection: Connection, ids: Sequence[int]) -> list[int]:
     """
     revived = sorted(connection.exec_driver_sql(_RETRY, {"ids": list(ids)}).scalars())
     if revived:
-        publishing.make_due(runner(connection), set(revived))
+        run(connection, publishing.make_due(set(revived)))
         connection.exec_driver_sql(_AT_ONCE, {"ids": revived})
     return revived
 

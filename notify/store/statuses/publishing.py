@@ -17,7 +17,7 @@ from sqlalchemy import text
 
 from notify.domain.claims import Lane
 from notify.domain.stages import STATUSES
-from notify.store.database import Run
+from notify.store.callers import Statement, Statements
 
 MAX_FAILURES = 10
 # Several updates within this time cost one call.
@@ -32,7 +32,7 @@ class PublishReceipt:
     version: int
 
 
-_GIVEN = """jsonb_to_recordset(CAST(:given AS jsonb)) AS given(
+_GIVEN = """jsonb_to_recordset(CAST(CAST(:given AS text) AS jsonb)) AS given(
             number int, forge text, repository text, sha text, context text, kind text, state text, description text,
             target_url text, output jsonb
         )"""
@@ -80,16 +80,16 @@ _DUE = text(f"""
         UPDATE notify.work_items
         SET lane = CASE WHEN lapses > 0 THEN {Lane.LAPSED:d} ELSE {Lane.NORMAL:d} END, due_at = now(), reason = NULL,
             max_failures = failures + {MAX_FAILURES}
-        WHERE stage = '{STATUSES}' AND id = ANY (CAST(:ids AS bigint[])) AND lane = {Lane.DEAD:d}
+        WHERE stage = '{STATUSES}' AND id = ANY (CAST(CAST(:ids AS text) AS bigint[])) AND lane = {Lane.DEAD:d}
     )
     INSERT INTO notify.work_items (stage, id, lane, attempt, due_at)
     SELECT '{STATUSES}', id, {Lane.NORMAL:d}, attempts, greatest(now(), applied_at + {APPLIED_EVERY})
-    FROM notify.commit_statuses AS target WHERE id = ANY (CAST(:ids AS bigint[]))
+    FROM notify.commit_statuses AS target WHERE id = ANY (CAST(CAST(:ids AS text) AS bigint[]))
         AND NOT EXISTS (SELECT FROM notify.work_items AS item WHERE item.stage = '{STATUSES}' AND item.id = target.id)
     ON CONFLICT (stage, id) DO NOTHING""")
 
 
-def put(run: Run, given: Sequence[Mapping[str, Any]]) -> list[PublishReceipt]:
+def put(given: Sequence[Mapping[str, Any]]) -> Statements[list[PublishReceipt]]:
     """
     Store what is wanted and make it due; of several for one target the last counts. In the order of *given*.
 
@@ -100,11 +100,12 @@ def put(run: Run, given: Sequence[Mapping[str, Any]]) -> list[PublishReceipt]:
     if not given:
         return []
     rows = [{**one, "number": number} for number, one in enumerate(given)]
-    receipts = {number: PublishReceipt(id_, version) for number, id_, version in run(_PUT, {"given": dumps(rows)})}
-    make_due(run, {one.id for one in receipts.values()})
+    stored = yield Statement(_PUT, {"given": dumps(rows)})
+    receipts = {number: PublishReceipt(id_, version) for number, id_, version in stored}
+    yield from make_due({one.id for one in receipts.values()})
     return [receipts[number] for number in range(len(given))]
 
 
-def make_due(run: Run, ids: set[int]) -> None:
+def make_due(ids: set[int]) -> Statements[None]:
     """Have these targets applied; the transaction has locked them. One that is due or leased stays so."""
-    run(_DUE, {"ids": f"{{{','.join(map(str, sorted(ids)))}}}"})
+    yield Statement(_DUE, {"ids": f"{{{','.join(map(str, sorted(ids)))}}}"})
