@@ -4,14 +4,17 @@ Fixtures for every test: real servers, a clean environment, an empty database.
 NOTIFY_TEST_DATABASE_URL and NOTIFY_TEST_BROKER_URL name servers to use instead of the embedded ones.
 """
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 from sqlalchemy import Connection
 
+from notify import logs
 from notify.store.database import Database
 from notify.store.operations.migrate import upgrade
 from tests.support import servers
@@ -137,6 +140,18 @@ def environment(database: Database, broker_url: str, tmp_path: Path) -> dict[str
         "NOTIFY_SECRET_KEYS": "k" * 32,
         "NOTIFY_JWT_SECRET": "j" * 32,
     }
+
+
+@pytest.fixture
+def restored_logging() -> Iterator[None]:
+    """Restore the logging configuration of the standard library and structlog afterwards."""
+    root, quiet = logging.getLogger(), {name: logging.getLogger(name).level for name in logs.QUIET}
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+    for name, before in quiet.items():
+        logging.getLogger(name).setLevel(before)
+    structlog.reset_defaults()
 
 
 @pytest.fixture

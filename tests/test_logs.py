@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Iterator
 
 import pytest
 import structlog
@@ -12,18 +11,6 @@ from sqlalchemy.exc import IntegrityError
 from notify import logs
 
 SECRET = "alice@example.com"
-
-
-@pytest.fixture
-def restored_logging() -> Iterator[None]:
-    """Restore the logging configuration of the standard library and structlog afterwards."""
-    root, quiet = logging.getLogger(), {name: logging.getLogger(name).level for name in logs.QUIET}
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = handlers, level
-    for name, before in quiet.items():
-        logging.getLogger(name).setLevel(before)
-    structlog.reset_defaults()
 
 
 def fail_with(_address: str) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, cast
 from fastapi import APIRouter, Depends, HTTPException, Path
 from pydantic import ConfigDict, Field, StrictBool, StrictInt, model_validator
 
+from notify.api.schemas import WHOLE
 from notify.domain.custom_types import MAX_CODE
 from notify.domain.similar_names import instead_of
 from notify.http import auth
@@ -41,10 +42,10 @@ class EventTypeIn(Strict):
 
     default_enabled: StrictBool = Field(default=True, description="Whether it is on without a stored preference.")
     system_required: StrictBool = Field(default=False, description="Nobody can switch it off.")
-    expires_after_seconds: Annotated[StrictInt, Field(ge=1, le=MAX_EXPIRY_SECONDS)] = Field(
+    expires_after_seconds: Annotated[StrictInt, Field(ge=1, le=MAX_EXPIRY_SECONDS), WHOLE] = Field(
         default=259_200, description="For how long its emails are still sent."
     )
-    bundle_seconds: Annotated[StrictInt, Field(ge=0, le=MAX_BUNDLE_SECONDS)] | None = Field(
+    bundle_seconds: Annotated[StrictInt, Field(ge=0, le=MAX_BUNDLE_SECONDS), WHOLE] | None = Field(
         default=None, description="For how long its emails are bundled; 0: never; null: `NOTIFY_BUNDLE_SECONDS`."
     )
 

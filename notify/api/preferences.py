@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from notify.api import examples, schemas
 from notify.api.schemas import (
+    WHOLE,
     Address,
     Cursor,
     ExplainedNotification,
@@ -18,6 +19,7 @@ from notify.api.schemas import (
     Timezone,
     Topic,
     View,
+    Weekday,
     explained,
 )
 from notify.domain.preferences import NO_PREFERENCES, EventType, Preferences
@@ -33,7 +35,6 @@ from notify.store.directory.directory import AddressRefusal
 from notify.store.directory.preferences import StoredSettings, quiet_columns
 from notify.store.outbox import jobs
 
-Weekday = Annotated[StrictInt, Field(ge=1, le=7)]
 WallTime = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 ENABLED = "The master switch. While it is off, only required emails are sent."
 DELIVERY_MODE = "`realtime`: every email at once. Otherwise emails are combined into a digest."
@@ -93,7 +94,7 @@ class PreferenceOut(View):
 class DigestTime(Strict):
     """When digests are sent, in the person's time zone. Absent and null fields keep their value."""
 
-    hour: Annotated[StrictInt, Field(ge=0, le=23)] | None = Field(
+    hour: Annotated[StrictInt, Field(ge=0, le=23), WHOLE] | None = Field(
         default=None, description="Of the daily and the weekly digest."
     )
     weekday: Weekday | None = Field(default=None, description="Of the weekly digest. 1 is Monday.")

@@ -42,6 +42,15 @@ def _hyphened(locale: str) -> str:
     return locale.replace("_", "-")
 
 
+def _whole(number: object) -> object:
+    """
+    2.0 is 2.
+
+    Source: JSON Schema, draft 2020-12, "Validation", §6.1.1: a number without a fraction is an integer.
+    """
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
 Address = Annotated[
     str,
     Field(max_length=LONGEST_ADDRESS, json_schema_extra={"format": "email"}),
@@ -61,7 +70,9 @@ Instant = Annotated[
     BeforeValidator(datetime_or_text),
     expected(f"an instant from {PLAUSIBLE[0]:%Y} to before {PLAUSIBLE[1]:%Y}", is_plausible),
 ]
-Weekday = Annotated[StrictInt, Field(ge=1, le=7)]
+# For a StrictInt, after its Field: before it, the document would lose the limits.
+WHOLE = BeforeValidator(_whole)
+Weekday = Annotated[StrictInt, Field(ge=1, le=7), WHOLE]
 Cursor = Annotated[int, Field(ge=1, le=LARGEST_ID, description="`next_cursor` of the previous page.")]
 Limit = Annotated[int, Field(ge=1, le=200, description="Page size.")]
 Username = Annotated[Name, Path(openapi_examples={"alice": {"value": "alice"}})]

@@ -59,6 +59,7 @@ def session(url: str) -> Mapping[str, str]:
         return {name: other.execute(f"SHOW {name}").fetchall()[0][0] for name in STATED}
 
 
+@pytest.mark.usefixtures("restored_logging")
 def test_emails_flow_and_all_commands_work_through_a_pooler_and_no_session_is_left_changed(
     pooled: FaultScenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
