@@ -16,3 +16,8 @@ def folder(name: str) -> Path:
         if candidate.is_dir():
             return candidate
     raise FileNotFoundError(PACKAGE / name)
+
+
+def newest_migration() -> str:
+    """The newest revision in this code, without alembic, which an application that emits need not have."""
+    return max(file.name.partition("_")[0] for file in (folder("migrations") / "versions").glob("[0-9]*_*.py"))

@@ -279,14 +279,19 @@ class Settings(BaseModel):
 VARIABLES: Mapping[str, str] = MappingProxyType({PREFIX + field.upper(): field for field in Settings.model_fields})
 
 
-def load(*, env_file: Path | None = Path(".env"), completed_later: bool = False) -> Settings:
+def load(
+    *,
+    env_file: Path | None = Path(".env"),
+    environment: Mapping[str, str] = environ,
+    completed_later: bool = False,
+) -> Settings:
     """
     The settings of this process, from its environment and *env_file* (the environment wins).
 
     Args:
         completed_later: Allow settings that emails need to be missing; the embedded stack fills them in.
     """
-    sources = [_ours(_read(env_file) if env_file else {}), _ours(environ)]
+    sources = [_ours(_read(env_file) if env_file else {}), _ours(environment)]
     refuse_unknown(name for source in sources for name in source)
     given = {VARIABLES[name]: value for source in sources for name, value in source.items() if value}
     try:

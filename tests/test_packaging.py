@@ -24,6 +24,7 @@ from notify.cli import CLI, EXTRA_OF
 from notify.cli.commands import COMMANDS
 from notify.store.database import Database
 from notify.store.tables.emails import events
+from tests.support.documentation import examples
 from tests.support.servers import in_words
 
 ROOT = Path(__file__).parents[1]
@@ -345,6 +346,13 @@ def test_each_command_runs_with_the_extra_that_it_names(install: Install, tmp_pa
 )
 def test_each_part_runs_with_its_own_extra(install: Install, extra: str, code: str, tmp_path: Path) -> None:
     said(install(extra) / "python", "-I", "-c", code, settings=WHOLE, cwd=tmp_path)
+
+
+def test_the_recipe_for_django_runs_with_its_own_extra(install: Install, database: Database, tmp_path: Path) -> None:
+    (recipe,) = examples("docs/recipes/django.md", "python")
+    settings = {"DATABASE_URL": in_words(database.engine.url)}
+    answer = said(install("django") / "python", "-I", "-c", recipe.text, settings=settings, cwd=tmp_path)
+    assert answer.split() == ["created-CL-8", "False"]
 
 
 @pytest.mark.parametrize("lock", [PRODUCTION, EMBEDDED, DEVELOPMENT])

@@ -29,10 +29,17 @@ EXTRA_OF = {
 """The extra that a command needs, if it needs more than CLI."""
 
 
-def main() -> None:
-    """Run the command line; an error of notify or of the database is one sentence, without a trace."""
+def main(arguments: Sequence[str] | None = None, *, name: str = "notify") -> None:
+    """
+    Run the command line; an error of notify or of the database is one sentence, without a trace.
+
+    Args:
+        arguments: None: those of this process.
+        name: What the help calls the program.
+    """
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        import_module("notify.cli.commands").app()
+        import_module("notify.cli.commands").app(list(words), prog_name=name)
     except NotifyError as error:
         _end(str(error))
     except DBAPIError as error:
@@ -41,7 +48,7 @@ def main() -> None:
             raise
         _end(why)
     except ModuleNotFoundError as error:
-        why = what_to_install(sys.argv[1:], error)
+        why = what_to_install(words, error)
         if why is None:
             raise
         _end(why)

@@ -8,6 +8,7 @@ installed.
 from notify.wiring.connections import (
     NO_BROKER,
     NO_DATABASE,
+    application_doorbell,
     celery_app,
     checkpoint,
     database,
@@ -65,6 +66,7 @@ __all__ = [
     "STATUS_BATCH",
     "StageKind",
     "added_templates",
+    "application_doorbell",
     "celery_app",
     "channels",
     "checkpoint",

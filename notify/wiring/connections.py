@@ -64,13 +64,18 @@ def doorbell(settings: Settings, *, count: Count = no_count, delay_seconds: floa
 
 @cache
 def process_doorbell() -> Doorbell:
+    """The doorbell of this process, which is an application that emits events."""
+    return application_doorbell(environ)
+
+
+def application_doorbell(environment: Mapping[str, str]) -> Doorbell:
     """
-    The doorbell of an application that emits events.
+    The doorbell of an application that emits events, from these variables.
 
     Invalid settings only disable it: they must not fail the application, whose event is stored anyway.
     """
     try:
-        return doorbell(load())
+        return doorbell(load(environment=environment))
     except InvalidSettings as error:
         # The standard library's logger, because the application has its own logging.
         getLogger(__name__).warning("notify sends no doorbells, workers find events by sweeping: %s", error)
