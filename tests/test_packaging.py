@@ -10,7 +10,7 @@ from functools import cache
 from importlib.metadata import distribution
 from pathlib import Path
 from subprocess import PIPE, run
-from sys import executable
+from sys import executable, stdlib_module_names
 from sysconfig import get_path
 from zipfile import ZipFile
 
@@ -303,6 +303,14 @@ def test_emitting_needs_only_the_base_install_and_imports_no_extra(
         assert set(connection.scalars(select(events.c.key))) == {f"{link}-psycopg", f"{link}-sqlalchemy"}
     with closing(Redis.from_url(broker_url)) as client:
         assert client.llen("notify.fan_out")
+
+
+def test_to_import_notify_costs_an_application_modules_of_its_own_only() -> None:
+    code = "import sys; before = set(sys.modules); import notify; print(*set(sys.modules) - before)"
+    imported = said(executable, "-c", code, cwd=ROOT).split()
+    others = [name for name in imported if name.partition(".")[0] not in stdlib_module_names | {"notify"}]
+    assert others == []
+    assert len([name for name in imported if name.startswith("notify")]) < 10
 
 
 @pytest.mark.parametrize(

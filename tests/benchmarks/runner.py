@@ -9,6 +9,7 @@ from tests.benchmarks.measures import (
     builder,
     duplicates,
     fan_out,
+    imports,
     latency,
     memory,
     outbox,
@@ -28,6 +29,7 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
     {
         "builder": builder.measure,
         "signing": signing.measure,
+        "imports": imports.measure,
         "fan_out": fan_out.measure,
         "latency": latency.measure,
         "webhooks": webhooks.measure,
