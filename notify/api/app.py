@@ -125,7 +125,12 @@ def build_app(context: Context) -> FastAPI:
     app.state.arrivals = Arrivals(context.database, context.doorbell)
     app.state.large_bodies = Semaphore(bodies.LARGE_AT_ONCE)
     app.state.routes = routes = [route for router in ROUTERS for route in router.routes]
-    app.state.metrics = metrics.registry(context.database, relays=context.relays, queues=tuple(context.queues.settings))
+    app.state.metrics = metrics.registry(
+        context.database,
+        relays=context.relays,
+        queues=tuple(context.queues.settings),
+        forges=tuple(context.forges.by_name),
+    )
     # The routes that are tried before one that is called often cost its calls time.
     for router in sorted(ROUTERS, key=lambda one: one is not webhooks.router):
         app.include_router(router)

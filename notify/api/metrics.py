@@ -87,6 +87,7 @@ class OutboxCollector(Collector):
     Args:
         relays: Configured relays, whose breakers and rates are shown before they exist in the tables.
         queues: Configured queues, likewise; no other is shown.
+        forges: Configured forges; no other is shown.
         now: Seconds on a monotonic clock.
     """
 
@@ -96,6 +97,7 @@ class OutboxCollector(Collector):
         *,
         relays: Sequence[str] = (),
         queues: Sequence[str] = (),
+        forges: Sequence[str] = (),
         stages: Sequence[str] = STAGE_NAMES,
         now: Callable[[], float] = monotonic,
     ) -> None:
@@ -103,6 +105,7 @@ class OutboxCollector(Collector):
         self._stages = stages
         self._relays = tuple(relays)
         self._queues = tuple(queues)
+        self._forges = tuple(forges)
         self._now = now
         self._lock = Lock()
         self._read_at = float("-inf")
@@ -130,7 +133,7 @@ class OutboxCollector(Collector):
         yield _gauge("live_tuples", {one.name: one.live for one in tables}, "table")
         yield _gauge("dead_tuples", {one.name: one.dead for one in tables}, "table")
         yield _gauge("oldest_snapshot_seconds", server.oldest_snapshot_seconds(connection))
-        yield _gauge("sync_age_seconds", repositories.sync_ages(connection), "forge")
+        yield _gauge("sync_age_seconds", repositories.sync_ages(connection, self._forges), "forge")
         kept = deliveries.counted(connection)
         yield _gauge("deliveries", {status.value: kept.get(status, 0) for status in DeliveryStatus}, "status")
         shown = listing.counted(connection)
@@ -185,11 +188,16 @@ class OutboxCollector(Collector):
 
 
 def registry(
-    database: Database, *, relays: Sequence[str], queues: Sequence[str] = (), stages: Sequence[str] = STAGE_NAMES
+    database: Database,
+    *,
+    relays: Sequence[str],
+    queues: Sequence[str] = (),
+    forges: Sequence[str] = (),
+    stages: Sequence[str] = STAGE_NAMES,
 ) -> CollectorRegistry:
     """What ``/metrics`` serves. The first scrape queries the database."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(OutboxCollector(database, relays=relays, queues=queues, stages=stages))
+    registry.register(OutboxCollector(database, relays=relays, queues=queues, forges=forges, stages=stages))
     return registry
 
 

@@ -133,7 +133,7 @@ _AGES = """
     SELECT forge, max(extract(epoch FROM now() - read_at))::float8 AS seconds FROM (
         SELECT forge, coalesce(swept_at, fault_at, now()) AS read_at FROM notify.forge_repositories WHERE NOT gone
         UNION ALL SELECT name, coalesce(listed_at, fault_at, now()) FROM notify.forges
-    ) AS one GROUP BY forge"""
+    ) AS one WHERE forge = ANY (%(forges)s::text[]) GROUP BY forge"""
 _VIEW = """
     SELECT known.forge, known.full_name, known.swept_at,
         extract(epoch FROM now() - known.swept_at)::float8 AS age_seconds, known.fault, known.fault_at, known.gone,
@@ -247,13 +247,13 @@ def views(connection: Connection, forge: str | None = None) -> list[RepositoryVi
     return [RepositoryView(**row) for row in connection.exec_driver_sql(_VIEW, {"forge": forge}).mappings()]
 
 
-def sync_ages(connection: Connection) -> dict[str, float]:
+def sync_ages(connection: Connection, forges: Sequence[str]) -> dict[str, float]:
     """
-    Seconds since the least recent complete reading of each forge's repositories, or of their list.
+    Seconds since the least recent complete reading of these forges' repositories, or of their list.
 
     Repositories that are gone do not count. What was never read completely counts from its first fault.
     """
-    return dict(connection.exec_driver_sql(_AGES).cursor.fetchall())
+    return dict(connection.exec_driver_sql(_AGES, {"forges": list(forges)}).cursor.fetchall())
 
 
 def names(connection: Connection) -> list[str]:
