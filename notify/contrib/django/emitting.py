@@ -1,4 +1,4 @@
-"""Stores events and statuses in Django's transaction, on Django's own connection."""
+"""Stores and withdraws events, and stores statuses, in Django's transaction, on Django's own connection."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +19,8 @@ from notify.domain.statuses import Status
 from notify.intake import schema
 from notify.intake.receive import receive
 from notify.intake.schema import EventIn
+from notify.intake.withdraw import Withdrawal
+from notify.intake.withdraw import withdraw as store_withdrawal
 from notify.statuses import schema as status_schema
 from notify.statuses.publish import publish as store
 from notify.statuses.schema import StatusIn
@@ -92,6 +94,27 @@ def publish(
         (receipt,) = store(block.driver(), [parsed])
     block.ring(doorbell or process_doorbell(), STATUSES)
     return receipt
+
+
+@async_unsafe
+def withdraw(key: str, using: str = DEFAULT_DB_ALIAS) -> Withdrawal:
+    """
+    Withdraw an event, in the open ``atomic()`` block, as ``notify.withdraw`` does.
+
+    Args:
+        using: As in ``emit``.
+
+    Raises:
+        NoSuchEvent: No event has this key.
+        NotWithdrawable: notify emitted the event itself.
+        NotInAtomicBlock: No ``atomic()`` block is open on this database.
+        UnsupportedDatabase: It is not PostgreSQL by way of psycopg 3.
+    """
+    block = _open_block(using)
+    if recording.recorder is not None:
+        return recording.recorder.withdraw(block, key)
+    with block.connection.wrap_database_errors:
+        return store_withdrawal(block.driver(), key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from django.test import Client, TestCase, override_settings
 from redis import Redis
 from sqlalchemy import select
 
-from notify import MalformedEvent, MalformedStatus
-from notify.contrib.django import NotInAtomicBlock, UnsupportedDatabase, emit, publish
+from notify import MalformedEvent, MalformedStatus, NoSuchEvent
+from notify.contrib.django import NotInAtomicBlock, UnsupportedDatabase, emit, publish, withdraw
 from notify.contrib.django.configuration import process_doorbell
 from notify.domain.stages import FAN_OUT, STATUSES
 from notify.store.database import Database
@@ -34,6 +34,11 @@ class Failure(Exception):
 def stored(database: Database) -> list[str]:
     with database.begin() as connection:
         return list(connection.scalars(select(events.c.key).order_by(events.c.id)))
+
+
+def statuses(database: Database) -> list[str]:
+    with database.begin() as connection:
+        return list(connection.scalars(select(events.c.status)))
 
 
 def test_an_event_is_committed_with_its_block_and_rings_then(project: Database, doorbell: RecordingDoorbell) -> None:
@@ -141,6 +146,22 @@ def test_a_status_is_published_with_its_block(project: Database, doorbell: Recor
         assert list(connection.scalars(select(commit_statuses.c.context))) == ["ci"]
 
 
+def test_an_event_is_withdrawn_with_its_block_or_not_at_all(project: Database) -> None:
+    with transaction.atomic():
+        emit(comment())
+    with pytest.raises(NotInAtomicBlock):
+        withdraw("k1")
+    with suppress(Failure), transaction.atomic():
+        withdraw("k1")
+        raise Failure
+    assert statuses(project) == ["pending"]
+    with transaction.atomic():
+        with pytest.raises(NoSuchEvent):
+            withdraw("k2")
+        assert not withdraw("k1").people
+    assert statuses(project) == ["withdrawn"]
+
+
 def test_a_request_that_fails_emits_nothing(project: Database) -> None:
     client = Client(raise_request_exception=False)
     assert client.get("/says?key=kept").status_code == 200
@@ -209,6 +230,16 @@ class TestRecorded:
         assert [event.key for event in emitted] == ["kept"]
         assert [status.context for status in emitted.statuses] == ["ci"]
         assert stored(project) == []
+
+    def test_a_withdrawal_that_is_rolled_back_never_was(self, emitted: Emitted, using: str) -> None:
+        with transaction.atomic(using):
+            emit(comment(), using)
+            with suppress(Failure), transaction.atomic(using):
+                withdraw("k1", using)
+                raise Failure
+            assert emitted.withdrawn == []
+            withdraw("k1", using)
+        assert emitted.withdrawn == ["k1"]
 
     @pytest.mark.usefixtures("emitted")
     def test_what_the_door_refuses_is_refused(self, using: str) -> None:
