@@ -62,7 +62,7 @@ class Moved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """Refused for good: ``forbidden``, ``not_installed``, ``gone``, ``invalid``, or ``unexpected``."""
+    """Refused for good: ``forbidden``, ``not_installed``, ``suspended``, ``gone``, ``invalid``, or ``unexpected``."""
 
     reason: str
     words: str = ""

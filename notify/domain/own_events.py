@@ -61,7 +61,7 @@ def status_dead(
     Args:
         target: The row of ``commit_statuses``.
         version: The version of it that was wanted.
-        reason: Why it is dead: ``forbidden``, ``gone``, ``not_installed``, ``invalid``, ``poison``, …
+        reason: Why it is dead: ``forbidden``, ``gone``, ``not_installed``, ``suspended``, ``invalid``, ``poison``, …
         words: What the forge itself says; empty: nothing.
     """
     status = {

@@ -28,6 +28,7 @@ from notify.forges.common.fields import one_line, storable
 # A forge whose clock is wrong must not stop us for days.
 LONGEST_WAIT = timedelta(hours=2)
 MOST_ERRORS = 5
+SUSPENDED = "installation has been suspended"
 NO_COMMIT = "no commit found for sha"
 RATE_WORDS = ("rate limit", "abuse detection")
 REDIRECTS = frozenset({HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.TEMPORARY_REDIRECT, HTTPStatus.PERMANENT_REDIRECT})
@@ -75,6 +76,8 @@ def meaning(  # noqa: C901, PLR0911 - one line a row of the table
         return RateLimited(wait=_wait(headers, now), words=words)
     if status == HTTPStatus.UNAUTHORIZED and credential is Credential.INSTALLATION:
         return CredentialsExpired(words=words)
+    if status == HTTPStatus.FORBIDDEN and credential is not Credential.FIXED and SUSPENDED in words.lower():
+        return Refused(reason="suspended", words=words)
     if status == HTTPStatus.UNAUTHORIZED or (status == HTTPStatus.FORBIDDEN and credential is Credential.APP):
         return Misconfigured(reason="app_refused" if credential is Credential.APP else "token_refused", words=words)
     if status == HTTPStatus.FORBIDDEN:

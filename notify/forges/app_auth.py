@@ -27,7 +27,7 @@ from notify.forges.common.fields import Fields, Misfit
 BACKDATED = timedelta(seconds=60)
 JWT_LIFE = timedelta(minutes=9)
 RENEWAL_MARGIN = timedelta(minutes=5)
-NOT_INSTALLED = timedelta(minutes=1)
+ABSENT = timedelta(minutes=1)
 ALGORITHM = "RS256"
 TOKEN = pattern(r"[!-~]{1,16384}")
 
@@ -44,6 +44,7 @@ class _Kept:
 class _State:
     installations: dict[str, int] = field(default_factory=dict)
     absent_until: dict[str, float] = field(default_factory=dict)
+    suspended_until: dict[int, float] = field(default_factory=dict)
     tokens: dict[int, _Kept] = field(default_factory=dict)
 
 
@@ -123,8 +124,8 @@ class AppCredentials:
         try:
             found = self._asked("GET", path)
         except ForgeFault as fault:
-            if isinstance(fault.meaning, Refused) and fault.meaning.reason == "not_installed":
-                self._state.absent_until[name] = self._clock() + NOT_INSTALLED.total_seconds()
+            if _is_refused(fault, "not_installed"):
+                self._state.absent_until[name] = self._clock() + ABSENT.total_seconds()
             raise
         self._state.absent_until.pop(name, None)
         self._state.installations[name] = self._number(found, "id")
@@ -133,13 +134,18 @@ class AppCredentials:
     def _exchanged(self, installation: int) -> Token:
         path = f"/app/installations/{installation}/access_tokens"
         began = self._clock()
+        if began < self._state.suspended_until.get(installation, 0.0):
+            raise self._connection.fault("POST", path, None, Refused(reason="suspended"))
         try:
             reply = self._asked("POST", path, installation)
-        except ForgeFault:
-            # After a new installation of the app the number is different.
-            self._state.installations = {
-                name: id_ for name, id_ in self._state.installations.items() if id_ != installation
-            }
+        except ForgeFault as fault:
+            if _is_refused(fault, "suspended"):
+                self._state.suspended_until[installation] = began + ABSENT.total_seconds()
+            else:
+                # After a new installation of the app the number is different.
+                self._state.installations = {
+                    name: id_ for name, id_ in self._state.installations.items() if id_ != installation
+                }
             raise
         try:
             stated = Fields(_json(reply))
@@ -165,6 +171,10 @@ class AppCredentials:
             return Fields(_json(reply)).number(name)
         except Misfit as misfit:
             raise self._connection.fault_of(reply, Unavailable(reason="garbled", words=str(misfit))) from None
+
+
+def _is_refused(fault: ForgeFault, reason: str) -> bool:
+    return isinstance(fault.meaning, Refused) and fault.meaning.reason == reason
 
 
 def _loaded(forge: str, secret: Secret) -> RSAPrivateKey:

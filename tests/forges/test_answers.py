@@ -105,6 +105,11 @@ ROWS: list[tuple[str, AnswerMeaning, AnswerMeaning]] = [
         Refused(reason="not_installed", words="Gone"),
     ),
     (
+        "403 of the exchange of an installation that is suspended",
+        of(403, "This installation has been suspended", credential=APP, about=True),
+        Refused(reason="suspended", words="This installation has been suspended"),
+    ),
+    (
         "404 of a repository for a fixed token",
         of(404, "Not Found", credential=FIXED),
         Refused(reason="gone", words="Not Found"),

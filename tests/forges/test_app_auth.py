@@ -157,6 +157,24 @@ def test_not_installed_is_remembered_for_a_minute_only(forge: ForgeServer, clock
     assert credentials.token(Scope("acme/new")).text == "ghs_0"
 
 
+def test_a_suspended_installation_is_asked_for_once_a_minute_and_no_other_waits_for_it(
+    forge: ForgeServer, clock: Clock
+) -> None:
+    forge.scripts["/app/installations/8/access_tokens"] = forge.scripts[EXCHANGE]
+    forge.says(EXCHANGE, Answer({"message": "This installation has been suspended"}, 403))
+    credentials = credentials_of(forge, clock)
+    for _ in range(3):
+        with pytest.raises(ForgeFault) as raised:
+            credentials.token(HERE)
+        assert isinstance(raised.value.meaning, Refused)
+        assert raised.value.meaning.reason == "suspended"
+    assert (forge.count("/repos/acme/app/installation"), forge.count(EXCHANGE)) == (1, 1)
+    assert credentials.token(Scope(installation=8)).text == "ghs_0"
+    clock.seconds += 61
+    forge.scripts[EXCHANGE] = forge.scripts["/app/installations/8/access_tokens"]
+    assert credentials.token(HERE).text == "ghs_1"
+
+
 def test_a_forge_that_is_down_is_not_taken_for_not_installed(forge: ForgeServer, clock: Clock) -> None:
     lookup = "/repos/acme/new/installation"
     forge.says(lookup, Answer(status=503), {"id": 7})

@@ -305,7 +305,7 @@ def test_a_rate_limit_without_a_time_doubles_the_pause(statuses: StatusHarness, 
     assert left == [(1,), (2,), (4,)]
 
 
-@pytest.mark.parametrize("reason", ["forbidden", "not_installed", "gone", "invalid", "unexpected"])
+@pytest.mark.parametrize("reason", ["forbidden", "not_installed", "suspended", "gone", "invalid", "unexpected"])
 def test_a_refusal_for_good_ends_the_status_with_the_forges_words(
     statuses: StatusHarness, forge: MemoryForge, reason: str
 ) -> None:
