@@ -233,8 +233,13 @@ class Reconciler:
             yield
         except (ForgeNotAsked, SweepStopped):
             return
+        except UNAVAILABLE:
+            raise
         except ForgeFault as raised:
             fault = type(raised.meaning).__name__
             log.warning("listing.failed", forge=forge.name, fault=fault)
+        except Exception as error:
+            fault = f"internal_error: {type(error).__name__}"
+            log.exception("listing.failed", forge=forge.name)
         with self._database.begin() as connection:
             repositories.listed(connection, forge.name, fault=fault)

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from notify import wiring
+from notify.domain.forge import Repository
 from notify.embedded.forge.rest import Answer
 from notify.embedded.forge.server import EmbeddedForge
 from notify.store.database import Database
@@ -61,6 +62,29 @@ def test_a_listing_that_fails_half_way_marks_nothing_deleted(sources: ForgeHarne
     sources.worker.execute("UPDATE notify.endpoints SET probe_at = now() WHERE state = 'open'")
     sources.sweep()
     assert sources.rows(FAULTS) == [(REPOSITORY, None)]
+
+
+def test_a_branch_that_moves_to_the_next_page_while_they_are_read_is_stored_once(
+    sources: ForgeHarness, forge: EmbeddedForge
+) -> None:
+    for number in range(150):
+        forge.state.push(REPOSITORY, f"topic-{number:03}", by="alice")
+    forge.rest.only("/branches", skip=1, answer=Answer(0, seconds=0.5))
+    sweeping = Thread(target=sources.sweep)
+    sweeping.start()
+    assert forge.rest.asked.wait(10)
+    forge.state.push(REPOSITORY, "a-new-one", by="alice")
+    sweeping.join(10)
+    assert sources.rows(FAULTS) == [(REPOSITORY, None)]
+    assert len(sources.rows(BRANCHES)) == 151
+
+
+def test_a_repository_that_is_listed_twice_is_stored_once(database: Database) -> None:
+    page = [Repository(id=1, full_name=name, url="", default_branch="main") for name in ("acme/old", "acme/new")]
+    with database.begin() as connection:
+        repositories.put(connection, "github", page)
+    with database.begin() as connection:
+        assert [one.full_name for one in repositories.views(connection)] == ["acme/new"]
 
 
 def test_one_broken_repository_stops_no_other(sources: ForgeHarness, forge: EmbeddedForge) -> None:
@@ -176,6 +200,24 @@ def second_forge(sources: ForgeHarness, database_url: str, *, its: str = "") -> 
     )
     wiring.forges(sources.settings, again).close()
     again.close()
+
+
+class UnlistableReader:
+    """A reader with a bug."""
+
+    def repositories(self) -> list[Repository]:
+        raise LookupError
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_a_bug_in_a_listing_is_stored_and_stops_nothing_else(sources: ForgeHarness, database: Database) -> None:
+    forges: Any = wiring.forges(sources.settings, database).by_name
+    forges["github"].reader.close()
+    forges["github"] = replace(forges["github"], reader=UnlistableReader())
+    assert sources.sweep()["claimed"] == 1, "repositories that are known are still read"
+    assert sources.rows("SELECT name, fault FROM notify.forges") == [("github", "internal_error: LookupError")]
 
 
 def test_a_repository_whose_name_another_forge_has_too_is_not_read_and_says_so(

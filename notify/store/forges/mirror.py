@@ -237,8 +237,13 @@ def note_told(connection: Connection, repository_id: int, number: int, logins: S
 
 
 def put_branches(connection: Connection, repository_id: int, branches: Sequence[Branch], at: datetime) -> None:
-    """Store branches from a listing that began at this instant."""
-    values = {"repository_id": repository_id, "rows": dumps([asdict(one) for one in branches]), "at": at}
+    """
+    Store branches from a listing that began at this instant.
+
+    A listing may contain one twice, if others were added meanwhile: the later wins.
+    """
+    rows = [asdict(one) for one in {one.name: one for one in branches}.values()]
+    values = {"repository_id": repository_id, "rows": dumps(rows), "at": at}
     connection.exec_driver_sql(_PUT_BRANCHES, values)
 
 

@@ -167,14 +167,18 @@ _SWEEP_ANEW = f"""
 
 
 def put(connection: Connection, forge: str, repositories: Sequence[Repository]) -> dict[int, int]:
-    """Store repositories under their present names. Returns the row ids by the forge's numbers."""
+    """
+    Store repositories under their present names. Returns the row ids by the forge's numbers.
+
+    A listing may contain one twice, if others were added meanwhile: the later wins.
+    """
     rows = [
         {
             "forge_id": one.id,
             "full_name": one.full_name,
             "pushed_at": one.pushed_at.isoformat() if one.pushed_at else None,
         }
-        for one in repositories
+        for one in {one.id: one for one in repositories}.values()
     ]
     return dict(connection.exec_driver_sql(_PUT, {"forge": forge, "rows": dumps(rows)}).cursor.fetchall())
 
