@@ -27,16 +27,24 @@ STATUSES_CLAIMED = "statuses.claimed"
 STATUSES_ANSWERED = "statuses.answered"
 STATUSES_WRITTEN = "statuses.written"
 STATUSES_COMMITTED = "statuses.committed"
+HEADS_LOOK_TAKEN = "heads.look_taken"
+HEADS_NUMBERED = "heads.numbered"
+HEADS_URI_CLAIMED = "heads.uri_claimed"
+HEADS_REQUEST_CREATED = "heads.request_created"
+HEADS_CLAIMED = "heads.claimed"
 HEADS_SLOT_TAKEN = "heads.slot_taken"
 HEADS_PROCESSING = "heads.processing"
 HEADS_BUILD_STARTED = "heads.build_started"
+HEADS_BUILD_CREATED = "heads.build_created"
 HEADS_BUILD_RECORDED = "heads.build_recorded"
+HEADS_SLOT_RELEASED = "heads.slot_released"
 HEADS_SUCCEEDED = "heads.succeeded"
 HEADS_FAILED = "heads.failed"
 HEADS_CANCELLED = "heads.cancelled"
 HEADS_SUPERSEDED = "heads.superseded"
 HEADS_FACTS_RECORDED = "heads.facts_recorded"
 HEADS_GREEN_RECORDED = "heads.green_recorded"
+HEADS_PROMOTED = "heads.promoted"
 HEADS_TOLD = "heads.told"
 OF_EMAILS = (
     FAN_OUT_CLAIMED,
@@ -61,16 +69,24 @@ NAMES = (
     STATUSES_ANSWERED,
     STATUSES_WRITTEN,
     STATUSES_COMMITTED,
+    HEADS_LOOK_TAKEN,
+    HEADS_NUMBERED,
+    HEADS_URI_CLAIMED,
+    HEADS_REQUEST_CREATED,
+    HEADS_CLAIMED,
     HEADS_SLOT_TAKEN,
     HEADS_PROCESSING,
     HEADS_BUILD_STARTED,
+    HEADS_BUILD_CREATED,
     HEADS_BUILD_RECORDED,
+    HEADS_SLOT_RELEASED,
     HEADS_SUCCEEDED,
     HEADS_FAILED,
     HEADS_CANCELLED,
     HEADS_SUPERSEDED,
     HEADS_FACTS_RECORDED,
     HEADS_GREEN_RECORDED,
+    HEADS_PROMOTED,
     HEADS_TOLD,
 )
 

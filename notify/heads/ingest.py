@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
+from notify import checkpoints
+from notify.checkpoints import Checkpoint, no_checkpoint
 from notify.domain.errors import NotifyError
 from notify.domain.forge_settings import QueueSettings
 from notify.domain.head_ports import AlreadyExists, NotFound, SourceControl, Stores
@@ -25,7 +27,14 @@ class EmptyQueue(NotFound):
     """The queue's ref does not exist, so there is no head to take in."""
 
 
-def ingest(name: str, *, queues: Mapping[str, QueueSettings], source_of: SourceOf, stores: Stores) -> RequestId:
+def ingest(
+    name: str,
+    *,
+    queues: Mapping[str, QueueSettings],
+    source_of: SourceOf,
+    stores: Stores,
+    checkpoint: Checkpoint = no_checkpoint,
+) -> RequestId:
     """
     The request that validates the queue's newest head, new or known.
 
@@ -40,12 +49,13 @@ def ingest(name: str, *, queues: Mapping[str, QueueSettings], source_of: SourceO
     if name not in queues:
         raise UnknownQueue(queue=name, known=", ".join(sorted(queues)) or "none")
     uri = _latest(source_of(queues[name]))
-    id_ = _claimed(name, uri, stores)
+    id_ = _claimed(name, uri, stores, checkpoint)
     # Another process may have ended between its claim and these.
     try:
         stores.requests.create(Request(id=id_, uri=uri))
     except AlreadyExists:
         return id_
+    checkpoint(checkpoints.HEADS_REQUEST_CREATED)
     advance_latest(stores.queues, id_)
     return id_
 
@@ -57,14 +67,16 @@ def _latest(source: SourceControl) -> str:
         raise EmptyQueue(**error.facts) from None
 
 
-def _claimed(queue: str, uri: str, stores: Stores) -> RequestId:
+def _claimed(queue: str, uri: str, stores: Stores, checkpoint: Checkpoint) -> RequestId:
     """The one request of this head."""
     try:
         return stores.uris.get_id_by_uri(queue, uri)
     except NotFound:
         id_ = RequestId(queue, stores.counters.next(queue, REQUEST_NUMBERS))
+    checkpoint(checkpoints.HEADS_NUMBERED)
     try:
         stores.uris.create(queue, uri, id_)
     except AlreadyExists:
         return stores.uris.get_id_by_uri(queue, uri)
+    checkpoint(checkpoints.HEADS_URI_CLAIMED)
     return id_

@@ -16,6 +16,7 @@ from time import monotonic
 import structlog
 from sqlalchemy import Connection
 
+from notify import checkpoints
 from notify.checkpoints import Checkpoint, no_checkpoint
 from notify.domain.claims import Claim, Lane
 from notify.domain.forge_settings import QueueSettings
@@ -69,9 +70,9 @@ class Queues:
         self.stores = stores
         self._source_of, self._runner_of, self._reporter_of = source_of, runner_of, reporter_of
 
-    def ingest(self, name: str) -> RequestId:
+    def ingest(self, name: str, *, checkpoint: Checkpoint = no_checkpoint) -> RequestId:
         """The request that validates the queue's newest head; see ``notify.heads.ingest``."""
-        return ingest(name, queues=self.settings, source_of=self._source_of, stores=self.stores)
+        return ingest(name, queues=self.settings, source_of=self._source_of, stores=self.stores, checkpoint=checkpoint)
 
     def source(self, name: str) -> SourceControl:
         """The history of a configured queue."""
@@ -219,12 +220,22 @@ class HeadsStage:
 
     name = HEADS
 
-    def __init__(self, heads: Heads, batch: BatchStage, database: Database, queues: Queues, *, poll: timedelta) -> None:
+    def __init__(
+        self,
+        heads: Heads,
+        batch: BatchStage,
+        database: Database,
+        queues: Queues,
+        *,
+        poll: timedelta,
+        checkpoint: Checkpoint = no_checkpoint,
+    ) -> None:
         self._heads = heads
         self._batch = batch
         self._database = database
         self._queues = queues
         self._poll = poll
+        self._checkpoint = checkpoint
         self._stopping = False
 
     def is_due(self) -> bool:
@@ -239,6 +250,8 @@ class HeadsStage:
     def drain(self) -> Mapping[str, float]:
         with self._database.single() as connection:
             taken = polls.take(connection, list(self._queues.settings), every=self._poll)
+        if taken:
+            self._checkpoint(checkpoints.HEADS_LOOK_TAKEN)
         for name in taken:
             if not self._stopping:
                 self._look(name)
@@ -253,7 +266,7 @@ class HeadsStage:
         """Take in the queue's head; a queue that cannot be looked at stops no other."""
         fault = None
         try:
-            self._queues.ingest(name)
+            self._queues.ingest(name, checkpoint=self._checkpoint)
         except (SourceControlUnavailable, NotFound) as error:
             fault = str(error)
             log.warning("heads.poll_failed", queue=name, fault=type(error).__name__)

@@ -129,6 +129,7 @@ class Steps:
             self.stores.builds.create(build)
         except AlreadyExists:
             return self.stores.builds.of_request(request.id)
+        self.checkpoint(checkpoints.HEADS_BUILD_CREATED)
         return build
 
     def _recorded(self, build: Build, report: BuildReport) -> Build:
@@ -141,11 +142,12 @@ class Steps:
         self._free(request)
         build = self._ended_build(request)
         facts = self._established(request, build)
+        self.checkpoint(checkpoints.HEADS_FACTS_RECORDED)
         if request.state is RequestState.SUCCEEDED and advance_last_green(self.stores.queues, request):
             self.checkpoint(checkpoints.HEADS_GREEN_RECORDED)
             with suppress(NotFound):  # rewritten away meanwhile
                 self.source.promote(request.uri)
-        self.checkpoint(checkpoints.HEADS_FACTS_RECORDED)
+            self.checkpoint(checkpoints.HEADS_PROMOTED)
         self.reporter.ended(request, build=build, facts=facts)
         self.checkpoint(checkpoints.HEADS_TOLD)
 
@@ -165,6 +167,7 @@ class Steps:
 
     def _free(self, request: Request) -> None:
         if release_slot(self.stores.queues, request.id):
+            self.checkpoint(checkpoints.HEADS_SLOT_RELEASED)
             self.freed(request.id.queue)
 
     def _move(self, request: Request) -> Request:

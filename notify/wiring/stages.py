@@ -212,11 +212,10 @@ def heads(
     from notify.heads.stage import Heads, HeadsStage
 
     known = queues(settings, database, doorbell=doorbell)
-    handler = Heads(
-        database, known, doorbell=doorbell, lease=settings.lease, rng=SystemRandom(), checkpoint=checkpoint()
-    )
+    poll, crash = timedelta(seconds=settings.poll_seconds), checkpoint()
+    handler = Heads(database, known, doorbell=doorbell, lease=settings.lease, rng=SystemRandom(), checkpoint=crash)
     batch = _batch_stage(settings, database, handler, doorbell=doorbell, worker=worker, batch=HEADS_BATCH)
-    return HeadsStage(handler, batch, database, known, poll=timedelta(seconds=settings.poll_seconds))
+    return HeadsStage(handler, batch, database, known, poll=poll, checkpoint=crash)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@ The whole story: a push reaches the forge, its head is validated by a command on
 the right people are mailed, and the green ref follows.
 """
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from notify.heads.stage import HeadsStage
 from notify.statuses.apply import StatusStage
 from notify.store.database import Database
 from tests.cli.conftest import Notify, notify  # noqa: F401 - a fixture
+from tests.support.command_queue import GREEN_REF, QUEUE, command_queue, push
 from tests.support.doorbell import RecordingDoorbell
 from tests.support.forge import REPOSITORY, ForgeHarness, forge_harness
 from tests.support.remotes import GitRemote, needs_git
@@ -23,15 +23,6 @@ from tests.support.smtp import ScriptedRelay
 from tests.support.wait import until
 
 pytestmark = needs_git
-
-QUEUE = "app/main"
-MAIN, GREEN_REF = "refs/heads/main", "refs/heads/green"
-# A head is green unless its commit says otherwise.
-VERDICT = (
-    "import subprocess, sys; "
-    "log = subprocess.run(['git', 'log', '-1', '--format=%s'], capture_output=True, text=True, check=True).stdout; "
-    "sys.exit('broken' in log)"
-)
 
 
 @dataclass
@@ -44,9 +35,7 @@ class Story:
 
     def push(self, title: str, *, by: str) -> str:
         """Push a commit, and follow it until it is validated, shown and told."""
-        parent = self.remote.ref(MAIN)
-        sha = self.remote.commit(title, *([parent] if parent else []), author=by, email=f"{by}@example.com")
-        self.remote.point(MAIN, sha)
+        sha = push(self.remote, title, by=by)
         self.forge.forge.state.push(REPOSITORY, "main", by=by, sha=sha)
         self.forge.take_webhooks()
         self.requests += 1
@@ -70,15 +59,7 @@ class Story:
 @pytest.fixture
 def story(database: Database, relay: ScriptedRelay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Story]:
     remote = GitRemote(tmp_path / "remote.git")
-    configuration = f"""
-[queues."{QUEUE}"]
-forge = "github"
-repository = "{REPOSITORY}"
-ref = "{MAIN}"
-remote = "{remote.folder}"
-promotion_ref = "{GREEN_REF}"
-runner = {{ kind = "command", command = [{sys.executable!r}, "-c", '''{VERDICT}'''] }}
-"""
+    configuration = command_queue(remote, tmp_path / "gate")
     changes = {"data_dir": tmp_path / "data", "poll_seconds": 3600}
     with forge_harness(database, relay.url, tmp_path, configuration=configuration, changes=changes) as forge:
         monkeypatch.setenv("NOTIFY_FORGES_FILE", str(forge.settings.forges_file))
