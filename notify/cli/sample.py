@@ -98,10 +98,9 @@ QUEUE = {
     "url": "https://ci.example/builds/5512",
     "suspects": SUSPECTS,
     "more_suspects": 0,
-    "told": [],
 }
-GREEN_QUEUE = {**QUEUE, "degree": 0.0, "projects": [], "suspects": [], "told": ["alice"]}
-STUCK_QUEUE = {**GREEN_QUEUE, "degree": None, "told": [], "url": None}
+GREEN_QUEUE = {**QUEUE, "degree": 0.0, "projects": [], "suspects": []}
+STUCK_QUEUE = {**GREEN_QUEUE, "degree": None, "url": None}
 PAYLOADS: Mapping[str, Mapping[str, Any]] = {
     **{event_type: {"change": CHANGE} for event_type in TRIGGERS if payload_objects_of(event_type) == (CHANGE_PART,)},
     events.COMMENT_CREATED: {"comment": COMMENT},

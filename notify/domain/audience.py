@@ -1,6 +1,8 @@
 """Everyone an event concerns, each with their strongest reason."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from notify.domain.events import COMMENT_MENTIONED, ChangeList
@@ -27,12 +29,14 @@ class AudienceMember:
     """
     One person in the audience of an event.
 
-    ``event_type`` is the type whose templates and preferences apply; None: the event's own.
+    ``event_type`` is the type whose templates and preferences apply; None: the event's own. ``already_told``: an
+    earlier event told them what this one would.
     """
 
     username: str
     reason: Reason
     event_type: str | None = None
+    already_told: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +50,9 @@ class InvolvedPeople:
         mentioned: Known people whom the actor's text mentions.
         requested: People whose review the event requests.
         operators: People who operate notify.
-        suspects: People whose commits are in the broken head that the event is about.
-        told_broken: People who were told that the queue was broken which has recovered.
+        suspects: The commits in the broken head that the event is about: each with whose it is.
+        told_broken: People who were told since the queue was green last that it is broken, each with those of their
+            commits that they were told of.
     """
 
     change_list: ChangeList
@@ -56,8 +61,8 @@ class InvolvedPeople:
     mentioned: tuple[str, ...] = ()
     requested: tuple[str, ...] = ()
     operators: tuple[str, ...] = ()
-    suspects: tuple[str, ...] = ()
-    told_broken: tuple[str, ...] = ()
+    suspects: tuple[tuple[str, str], ...] = ()
+    told_broken: Mapping[str, AbstractSet[str]] = field(default_factory=dict)
 
 
 def everyone_involved(involved: InvolvedPeople) -> tuple[AudienceMember, ...]:
@@ -78,10 +83,23 @@ def requested_reviewers(involved: InvolvedPeople) -> tuple[AudienceMember, ...]:
     return _each_once(*(AudienceMember(name, Reason.REQUESTED) for name in involved.requested))
 
 
-def people_of_queue(involved: InvolvedPeople) -> tuple[AudienceMember, ...]:
-    """Those whose commits are in it or who were told that it was broken, and the queue's subscribers, each once."""
+def people_of_broken_head(involved: InvolvedPeople) -> tuple[AudienceMember, ...]:
+    """
+    Those whose commits are in it, and the queue's subscribers, each once.
+
+    Whoever was told of all their commits in it at an earlier head is already told, unless they subscribe.
+    """
+    news = (name for name, sha in involved.suspects if sha not in involved.told_broken.get(name, ()))
     return _each_once(
-        *(AudienceMember(name, Reason.AUTHOR) for name in involved.suspects),
+        *(AudienceMember(name, Reason.AUTHOR) for name in news),
+        *(AudienceMember(name, Reason.SUBSCRIBER) for name in involved.subscribers),
+        *(AudienceMember(name, Reason.AUTHOR, already_told=True) for name, _ in involved.suspects),
+    )
+
+
+def people_of_green_head(involved: InvolvedPeople) -> tuple[AudienceMember, ...]:
+    """The queue's subscribers, and those who were told that it was broken, each once."""
+    return _each_once(
         *(AudienceMember(name, Reason.SUBSCRIBER) for name in involved.subscribers),
         *(AudienceMember(name, Reason.AUTHOR) for name in involved.told_broken),
     )

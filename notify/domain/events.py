@@ -95,15 +95,10 @@ class Event:
         return tuple(self.payload_object("request").get("reviewers", ()))
 
     @property
-    def suspects(self) -> tuple[str, ...]:
-        """The people whose commits are in the broken head, newest commit first."""
+    def suspects(self) -> tuple[tuple[str, str], ...]:
+        """The commits of known people in the broken head, newest first: username and hash."""
         stated = self.payload_object("queue").get("suspects", ())
-        return tuple(one["username"] for one in stated if one["username"])
-
-    @property
-    def told_broken(self) -> tuple[str, ...]:
-        """The people who were told that the queue which has recovered was broken."""
-        return tuple(self.payload_object("queue").get("told", ()))
+        return tuple((one["username"], one["sha"]) for one in stated if one["username"])
 
     @property
     def texts(self) -> tuple[str, ...]:

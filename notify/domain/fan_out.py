@@ -43,6 +43,7 @@ class Why(StrEnum):
     MUTED_CL = "muted_cl"
     UNSUBSCRIBED = "unsubscribed"
     NOT_PARTICIPATING = "not_participating"
+    ALREADY_TOLD = "already_told"
     CHOSEN_EVENT = "chosen_event"
     MUTED_EVENT = "muted_event"
     DEFAULT = "default"
@@ -84,6 +85,7 @@ class EventContext:
         event_type: The type whose preferences apply.
         reason: Why the person is in the audience.
         by_bot: The actor is a bot; emails about its actions have low priority.
+        already_told: An earlier event told them what this one would.
     """
 
     event_type: EventType
@@ -91,6 +93,7 @@ class EventContext:
     actor: str
     reason: Reason
     by_bot: bool = False
+    already_told: bool = False
 
 
 class _Case(NamedTuple):
@@ -227,6 +230,8 @@ def _role(case: _Case) -> _Answer:
         return NotTold(Why.UNSUBSCRIBED), "is not subscribed any more"
     if reason is Reason.PARTICIPANT and not case.preferences.participating:
         return NotTold(Why.NOT_PARTICIPATING), "does not want emails for having said something"
+    if case.context.already_told:
+        return NotTold(Why.ALREADY_TOLD), "was told by an earlier event"
     return None, "still has the role"
 
 

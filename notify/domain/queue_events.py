@@ -50,14 +50,12 @@ def queue_event(
     build: Build | None = None,
     facts: Sequence[Fact] = (),
     suspects: Sequence[Suspect] = (),
-    told: Sequence[str] = (),
 ) -> OwnEvent:
     """
     What became of a request; a request has one such event.
 
     Args:
         suspects: The commits since the base, newest first; of a broken head only.
-        told: Usernames of those who were told that the queue was broken; of a recovered head only.
     """
     degrees = {one.project: one.degree for one in facts}
     broken = sorted((name for name, degree in degrees.items() if name != WHOLE and degree > 0), key=str.casefold)
@@ -74,7 +72,6 @@ def queue_event(
         "url": build.url if build else None,
         "suspects": [asdict(one) for one in suspects[:SHOWN_SUSPECTS]],
         "more_suspects": max(len(suspects) - SHOWN_SUSPECTS, 0),
-        "told": list(told),
     }
     key = f"queue:{queue.name}:{request.id.number}"
     return OwnEvent(key=key, type=event_type, topic=topic_of(queue.name), payload={"queue": payload})

@@ -101,7 +101,6 @@ class CommitAndMail:
             build=build,
             facts=facts,
             suspects=people.suspects(connection, commits, forge=self.queue.forge),
-            told=people.told_broken(connection, self.queue.name) if event_type == HEAD_RECOVERED else (),
         )
         emit_own(connection, [event])
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from notify.domain.audience import AudienceMember, Reason
 from notify.domain.claims import Lane
 from notify.domain.events import Event
-from notify.domain.fan_out import Rule, Step, Told, resolve
+from notify.domain.fan_out import Rule, Step, Told, Why, resolve
 from notify.domain.outcomes import UNKNOWN_TOPIC, UNKNOWN_TYPE, WITHDRAWN, JobStatus
 from notify.domain.preferences import NO_PREFERENCES
 from notify.domain.schedule import Deferral, DeferredBy, clock, defer
@@ -108,7 +108,8 @@ def _trace_today(one: NotificationView, event: Event, known: Known) -> tuple[Ste
     if one.event_type not in known.event_types:
         return (Step(Rule.AUDIENCE, NOT_YET[UNKNOWN_TYPE]), *leaves)
     reason = Reason(one.reason)
-    _, trace = resolve(*decision_inputs(event, AudienceMember(one.username, reason, one.event_type), known))
+    concerned = AudienceMember(one.username, reason, one.event_type, already_told=one.why == Why.ALREADY_TOLD)
+    _, trace = resolve(*decision_inputs(event, concerned, known))
     return _trace(reason, trace, leaves)
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from notify.checkpoints import FAN_OUT_COMMITTED, FAN_OUT_WRITTEN, Checkpoint, no_checkpoint
 from notify.domain.audience import AudienceMember, InvolvedPeople
 from notify.domain.claims import Claim
-from notify.domain.events import COMMENT_MENTIONED, FOR_OPERATORS, ChangeList, Event
+from notify.domain.events import COMMENT_MENTIONED, FOR_OPERATORS, HEAD_BROKEN, HEAD_RECOVERED, ChangeList, Event
 from notify.domain.fan_out import EventContext, NotTold, decide
 from notify.domain.measures import Count, Measure, bucket, no_count
 from notify.domain.mentions import Readings, UsernameIndex, find_mentions
@@ -27,6 +27,7 @@ from notify.intake import bundling
 from notify.intake.triggers import custom_type, trigger_of
 from notify.markdown import prose
 from notify.store.database import Database
+from notify.store.heads import people
 from notify.store.outbox import audiences, events, items
 from notify.store.outbox.audiences import Known
 from notify.store.outbox.items import ItemOutcome
@@ -34,6 +35,8 @@ from notify.store.outbox.notifications import SKIPPED, TOLD, NewNotification
 from notify.work.stage import counted
 
 NO_WINDOW = timedelta(0)
+# Events whose audience depends on who was told before.
+AFTER_OTHERS = frozenset({HEAD_BROKEN, HEAD_RECOVERED})
 # The people whom each event mentions, by event id.
 Mentioned = Mapping[int, tuple[str, ...]]
 
@@ -125,16 +128,20 @@ def load_facts(
     """
     Load everyone these events may concern, and find whom each mentions; one statement.
 
-    One more if the function of another package names people whom neither the event nor the directory names.
+    One more if a queue is broken or has recovered, and one if the function of another package names people whom
+    neither the event nor the directory names.
     """
     readings = {event.id: mentions_in(event) for event in batch}
-    named = {event.actor for event in batch}.union(*map(_stated_people, batch))
+    after_others = [event.id for event in batch if event.type in AFTER_OTHERS]
+    told = people.told_broken(connection, after_others) if after_others else {}
+    named = {event.actor for event in batch}.union(*map(_stated_people, batch), *told.values())
     known = audiences.around(
         connection,
         {event.topic for event in batch},
         names=named.union(operators) if any(event.type in FOR_OPERATORS for event in batch) else named,
         called={reading for found in readings.values() for one in found for reading in one},
     )
+    known = replace(known, told_broken=told) if told else known
     usernames = UsernameIndex(known.people)
     found = {id_: filter(None, map(usernames.find, names)) for id_, names in readings.items()}
     mentioned = {id_: tuple(dict.fromkeys(names)) for id_, names in found.items()}
@@ -151,7 +158,7 @@ def _with_people(connection: Connection, known: Known, batch: Sequence[Event], n
 
 def _stated_people(event: Event) -> tuple[str, ...]:
     """The people whom the event itself names."""
-    return (*event.requested_reviewers, *event.suspects, *event.told_broken)
+    return (*event.requested_reviewers, *(name for name, _ in event.suspects))
 
 
 def mentions_in(event: Event) -> tuple[Readings, ...]:
@@ -200,7 +207,7 @@ def audience_of(
         requested=event.requested_reviewers,
         operators=tuple(operators),
         suspects=event.suspects,
-        told_broken=event.told_broken,
+        told_broken=known.told_broken.get(event.id, {}),
     )
     return trigger(involved)
 
@@ -216,6 +223,7 @@ def decision_inputs(
         actor=event.actor,
         reason=concerned.reason,
         by_bot=actor is not None and actor.is_bot,
+        already_told=concerned.already_told,
     )
     return known.people.get(concerned.username), known.preferences.get(concerned.username, NO_PREFERENCES), context
 

@@ -11,7 +11,8 @@ from notify.domain.audience import (
     InvolvedPeople,
     everyone_involved,
     operators,
-    people_of_queue,
+    people_of_broken_head,
+    people_of_green_head,
     requested_reviewers,
 )
 from notify.domain.custom_types import CustomEventType, members_of
@@ -37,9 +38,9 @@ OWN_TRIGGERS: Mapping[str, Trigger] = MappingProxyType(
         events.SYNC_FAILING: operators,
         events.STATUS_DEAD: operators,
         events.REQUEST_STUCK: operators,
-        events.HEAD_BROKEN: people_of_queue,
-        events.HEAD_RECOVERED: people_of_queue,
-        events.HEAD_VALIDATED: people_of_queue,
+        events.HEAD_BROKEN: people_of_broken_head,
+        events.HEAD_RECOVERED: people_of_green_head,
+        events.HEAD_VALIDATED: people_of_green_head,
     }
 )
 _BUILT_IN = {**TRIGGERS, **OWN_TRIGGERS}

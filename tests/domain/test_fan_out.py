@@ -75,6 +75,7 @@ MUTED_ALL = Case(choices={"enabled": False})
 MUTED_CL = Case(choices={"muted_cls": frozenset({LINK})})
 UNSUBSCRIBED = Case(context={"reason": Reason.SUBSCRIBER})
 NOT_PARTICIPATING = Case(context={"reason": Reason.PARTICIPANT})
+ALREADY_TOLD = Case(context={"already_told": True})
 MUTED_EVENT = Case(choices={"preferences": {CODE: False}})
 OFF_BY_DEFAULT = Case(event_type={"default_enabled": False})
 
@@ -114,6 +115,13 @@ def test_of_two_rules_the_stronger_decides(
 def test_required_mail_reaches_even_people_who_switched_everything_off() -> None:
     everything = REQUIRED | ACTOR | BOT | MUTED_ALL | MUTED_CL | MUTED_EVENT | OFF_BY_DEFAULT
     assert everything.decision() == Told(ADDRESS, Lane.URGENT, Why.SYSTEM_REQUIRED)
+
+
+def test_whom_an_earlier_event_told_is_not_told_again_whatever_they_have_switched_on() -> None:
+    asked_for = Case(choices={"preferences": {CODE: True}})
+    assert [(one | ALREADY_TOLD).decision() for one in (Case(), asked_for)] == [NotTold(Why.ALREADY_TOLD)] * 2
+    assert (MUTED_CL | ALREADY_TOLD).decision() == NotTold(Why.MUTED_CL)
+    assert (REQUIRED | ALREADY_TOLD).decision().why == Why.SYSTEM_REQUIRED
 
 
 def test_an_explicit_yes_wins_over_a_default_of_no() -> None:

@@ -5,22 +5,25 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import delete, insert, select
 
 from notify.domain.heads import BuildStatus, RequestId
 from notify.domain.preferences import Person
 from notify.heads.reporter import CommitAndMail
+from notify.intake.explain import traces
 from notify.store.database import Database
 from notify.store.directory import directory
+from notify.store.outbox import jobs
 from notify.store.tables.forges import forge_changes, forge_repositories
 from notify.store.tables.people import change_lists, topic_preferences, user_notification_preferences
 from notify.store.tables.statuses import commit_statuses
+from tests.cli.conftest import Notify, notify  # noqa: F401 - a fixture
 from tests.support.doorbell import RecordingDoorbell
 from tests.support.harness import WorkerHarness
 from tests.support.queues import MAIN, World, queue_settings, world_of
 from tests.support.remotes import MemorySourceControl
 
-QUEUE = "monorepo/main"
+QUEUE, OTHER = "monorepo/main", "monorepo/next"
 OPENED = datetime(2026, 3, 2, 9, tzinfo=UTC)
 
 
@@ -31,10 +34,12 @@ class Story:
     world: World
     worker: WorkerHarness
 
-    def push(self, *, author: str = "dana", merges: str | None = None) -> str:
+    def push(
+        self, *, author: str = "dana", merges: str | None = None, rewrite: bool = False, queue: str = QUEUE
+    ) -> str:
         """A new head by this person; *merges* is the author of the change that it merged."""
-        remote = self.world.remotes[QUEUE]
-        present = remote.ref(MAIN)
+        remote = self.world.remotes[queue]
+        present = None if rewrite else remote.ref(MAIN)
         email = f"{author}@example.com"
         sha = remote.commit("change", *([present] if present else []), author=author, email=email)
         remote.point(MAIN, sha)
@@ -42,9 +47,9 @@ class Story:
             self._merged(sha, merges)
         return sha
 
-    def validate(self, status: BuildStatus) -> RequestId:
+    def validate(self, status: BuildStatus, *, queue: str = QUEUE) -> RequestId:
         """Take the newest head in, and build it to this end."""
-        id_ = self.world.queues.ingest(QUEUE)
+        id_ = self.world.queues.ingest(queue)
         self.world.drain()
         self.world.end(id_, status)
         self.world.drain()
@@ -58,6 +63,22 @@ class Story:
             " WHERE decision = 'told' ORDER BY event_id, username"
         )
         return [(row.event_type.removeprefix("queue."), row.username, row.reason) for row in rows]
+
+    def became(self, id_: RequestId) -> dict[str, str]:
+        """What became of the event about this request, by username: told as what, or not and why."""
+        rows = self.worker.execute(
+            "SELECT note.* FROM notify.notifications AS note JOIN notify.events AS event ON event.id = event_id"
+            " WHERE event.key = :key",
+            key=f"queue:{id_.queue}:{id_.number}",
+        )
+        return {row.username: row.reason if row.decision == "told" else row.why for row in rows}
+
+    def mute(self, username: str, *, muted: bool = True) -> None:
+        with self.world.database.begin() as connection:
+            connection.execute(delete(topic_preferences).where(topic_preferences.c.username == username))
+            if muted:
+                values = {"username": username, "topic": f"queue:{QUEUE}", "muted": True}
+                connection.execute(insert(topic_preferences).values(values))
 
     def shown(self, sha: str) -> tuple[str, str]:
         """The wanted status of a commit: context and state."""
@@ -97,6 +118,7 @@ def story(database: Database) -> Iterator[Story]:
     world = world_of(
         database,
         queue_settings(),
+        queue_settings(OTHER),
         reporter_of=lambda queue, remote: CommitAndMail(
             database, queue, MemorySourceControl(queue, remote), RecordingDoorbell()
         ),
@@ -136,6 +158,105 @@ def test_a_recovery_is_told_to_those_who_were_told_that_it_was_broken(story: Sto
     story.push(author="bob")
     story.validate(BuildStatus.SUCCESS)
     assert len([one for one in story.told() if one[0] == "head.recovered"]) == 2
+
+
+def test_a_further_red_head_is_told_to_those_whose_commits_are_new_and_to_subscribers(story: Story) -> None:
+    story.push(author="alice")
+    story.validate(BuildStatus.SUCCESS)
+    story.push(author="dana")
+    story.push(author="bob")
+    first = story.validate(BuildStatus.FAILURE)
+    assert story.became(first) == {"dana": "author", "bob": "author", "sam": "subscriber"}
+    story.push(author="alice")
+    story.push(author="bob")
+    second = story.validate(BuildStatus.FAILURE)
+    assert story.became(second) == {"alice": "author", "bob": "author", "dana": "already_told", "sam": "subscriber"}
+    story.push(author="forge")
+    third = story.validate(BuildStatus.TIMED_OUT)
+    assert story.became(third) == {**dict.fromkeys(("alice", "bob", "dana"), "already_told"), "sam": "subscriber"}
+    story.push(author="forge")
+    green = story.validate(BuildStatus.SUCCESS)
+    assert story.became(green) == {**dict.fromkeys(("alice", "bob", "dana"), "author"), "sam": "subscriber"}
+    story.push(author="dana")
+    assert story.became(story.validate(BuildStatus.FAILURE)) == {"dana": "author", "sam": "subscriber"}
+    story.push(author="bob")
+    assert story.became(story.validate(BuildStatus.SUCCESS)) == {"dana": "author", "sam": "subscriber"}
+
+
+def test_an_author_who_subscribes_is_told_of_every_red_head(story: Story) -> None:
+    story.push(author="sam")
+    assert story.became(story.validate(BuildStatus.FAILURE)) == {"sam": "author"}
+    for _ in range(2):
+        story.push(author="forge")
+        assert story.became(story.validate(BuildStatus.FAILURE)) == {"sam": "subscriber"}
+
+
+@pytest.mark.parametrize("between", [BuildStatus.CANCELLED, BuildStatus.UNEXPECTED_ERROR])
+def test_who_pushed_a_head_that_was_not_validated_is_told_at_the_next_red_one(
+    story: Story, between: BuildStatus
+) -> None:
+    story.push(author="alice")
+    story.validate(BuildStatus.SUCCESS)
+    story.push(author="dana")
+    story.validate(BuildStatus.FAILURE)
+    story.push(author="bob")
+    assert "bob" not in story.became(story.validate(between))
+    story.push(author="forge")
+    last = story.validate(BuildStatus.FAILURE)
+    assert story.became(last) == {"bob": "author", "dana": "already_told", "sam": "subscriber"}
+
+
+def test_who_was_not_told_of_the_first_red_head_is_told_of_the_next(story: Story) -> None:
+    story.push(author="alice")
+    story.validate(BuildStatus.SUCCESS)
+    story.mute("bob")
+    for author in ("alice", "bob", "dana"):
+        story.push(author=author)
+    first = story.validate(BuildStatus.FAILURE)
+    assert story.became(first) == {"alice": "author", "bob": "muted_cl", "dana": "author", "sam": "subscriber"}
+    story.mute("bob", muted=False)
+    story.worker.execute(
+        "UPDATE notify.email_jobs SET status = 'dead', outcome_reason = 'no_such_mailbox', finished_at = now()"
+        " WHERE username = 'dana'"
+    )
+    story.push(author="forge")
+    second = story.validate(BuildStatus.FAILURE)
+    assert story.became(second) == {"alice": "already_told", "bob": "author", "dana": "author", "sam": "subscriber"}
+
+
+def test_each_queue_is_told_of_by_itself(story: Story) -> None:
+    for queue in (QUEUE, OTHER):
+        for _ in range(2):
+            story.push(author="dana", queue=queue)
+            last = story.validate(BuildStatus.FAILURE, queue=queue)
+        assert story.became(last)["dana"] == "author"
+    story.push(author="alice", queue=OTHER)
+    green = story.validate(BuildStatus.SUCCESS, queue=OTHER)
+    assert story.became(green) == {"dana": "author"}
+
+
+def test_a_rewritten_commit_is_a_new_one(story: Story) -> None:
+    story.push(author="dana")
+    story.validate(BuildStatus.FAILURE)
+    story.push(author="dana", rewrite=True)
+    assert story.became(story.validate(BuildStatus.FAILURE)) == {"dana": "author", "sam": "subscriber"}
+
+
+def test_explain_and_the_notification_say_that_somebody_was_told_before(story: Story, notify: Notify) -> None:  # noqa: F811
+    story.push(author="alice")
+    story.validate(BuildStatus.SUCCESS)
+    for author in ("dana", "forge"):
+        story.push(author=author)
+        last = story.validate(BuildStatus.FAILURE)
+    assert story.became(last)["dana"] == "already_told"
+    said = notify("explain", f"queue:{QUEUE}:{last.number}", "dana", "--json").json
+    assert (said["told"], said["why"], said["trace"][-1]["rule"]) == (False, "already_told", "role")
+    assert [(one["status"], one["why"]) for one in said["notifications"]] == [("skipped", "already_told")]
+    with story.world.database.begin() as connection:
+        view = jobs.of_event(connection, f"queue:{QUEUE}:{last.number}")
+        assert view is not None
+        history = traces(connection, [one for one in view.people if one.username == "dana"])
+    assert [trace[-1].rule for trace in history.values()] == ["role"]
 
 
 def test_a_green_head_is_told_to_subscribers_who_switched_that_on(story: Story) -> None:

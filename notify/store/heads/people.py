@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from notify.domain.events import HEAD_BROKEN, HEAD_RECOVERED
+from notify.domain.events import HEAD_BROKEN, HEAD_RECOVERED, HEAD_VALIDATED
 from notify.domain.head_ports import Commit
 from notify.domain.heads import RequestId
-from notify.domain.queue_events import Suspect, topic_of
+from notify.domain.queue_events import Suspect
 
 # A commit that merged a change is its author's; any other belongs to the address that it states.
 _SUSPECTS = """
@@ -25,14 +25,31 @@ _SUSPECTS = """
         WHERE given.email <> '' AND lower(known.email) = lower(given.email) ORDER BY known.username LIMIT 1
     ) AS person ON true
     ORDER BY given.turn"""
-_TOLD = """
-    SELECT DISTINCT told.username
-    FROM notify.events AS event JOIN notify.notifications AS told ON told.event_id = event.id
-    WHERE event.topic = %(topic)s AND event.type = %(broken)s AND told.decision = 'told'
-      AND event.id > coalesce((
-        SELECT max(last.id) FROM notify.events AS last WHERE last.topic = %(topic)s AND last.type = %(recovered)s
-      ), 0)
-    ORDER BY told.username"""
+# Each table is asked by an index of its own (LATERAL, fenced by OFFSET): nobody is in most of them.
+_TOLD = f"""
+    SELECT asked.id, note.username, array_remove(array_agg(suspect.sha), NULL) AS shas
+    FROM unnest(%(ids)s::bigint[]) AS asked(id)
+    CROSS JOIN LATERAL (SELECT topic FROM notify.events WHERE id = asked.id OFFSET 0) AS head
+    CROSS JOIN LATERAL (
+        SELECT coalesce(max(id), 0) AS id FROM notify.events
+        WHERE topic = head.topic AND id < asked.id AND type IN ('{HEAD_RECOVERED}', '{HEAD_VALIDATED}') OFFSET 0
+    ) AS green
+    CROSS JOIN LATERAL (
+        SELECT id, payload FROM notify.events
+        WHERE topic = head.topic AND id > green.id AND id < asked.id AND type = '{HEAD_BROKEN}' OFFSET 0
+    ) AS broken
+    CROSS JOIN LATERAL (
+        SELECT username, reason, email_job_id FROM notify.notifications
+        WHERE event_id = broken.id AND decision = 'told' OFFSET 0
+    ) AS note
+    CROSS JOIN LATERAL (
+        SELECT FROM notify.email_jobs WHERE id = note.email_job_id AND status IN ('pending', 'sent') OFFSET 0
+    ) AS email
+    LEFT JOIN LATERAL (
+        SELECT stated ->> 'sha' AS sha FROM jsonb_array_elements(broken.payload #> '{{queue,suspects}}') AS stated
+        WHERE note.reason = 'author' AND stated ->> 'username' = note.username
+    ) AS suspect ON true
+    GROUP BY asked.id, note.username"""
 _BEFORE = """
     SELECT degree FROM notify.facts
     WHERE queue = %(queue)s AND project = '' AND request_id < %(number)s ORDER BY request_id DESC LIMIT 1"""
@@ -51,10 +68,17 @@ def suspects(connection: Connection, commits: Sequence[Commit], *, forge: str) -
     ]
 
 
-def told_broken(connection: Connection, queue: str) -> list[str]:
-    """Who was told that the queue is broken since it recovered last."""
-    values = {"topic": topic_of(queue), "broken": HEAD_BROKEN, "recovered": HEAD_RECOVERED}
-    return list(connection.exec_driver_sql(_TOLD, values).scalars())
+def told_broken(connection: Connection, ids: Sequence[int]) -> dict[int, dict[str, frozenset[str]]]:
+    """
+    Who was told before each of these events, since the last green head, that the queue is broken.
+
+    By event id and username: the person's commits that they were told of. Whose email is dead, expired or was not sent
+    for another reason has not been told.
+    """
+    found: dict[int, dict[str, frozenset[str]]] = {}
+    for id_, username, shas in connection.exec_driver_sql(_TOLD, {"ids": list(ids)}):
+        found.setdefault(id_, {})[username] = frozenset(shas)
+    return found
 
 
 def degree_before(connection: Connection, id_: RequestId) -> float | None:

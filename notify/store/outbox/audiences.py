@@ -7,6 +7,7 @@ Decided: people and preferences are looked up one by one (LATERAL, fenced by OFF
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from typing import Any
@@ -65,7 +66,7 @@ class Known:
     Today's facts: change lists, subscribers and participants by topic; people and preferences by username.
 
     Participants map to the id of the first event in which they commented or reviewed. People who have stored nothing
-    have no preferences.
+    have no preferences. ``told_broken`` has, by event id, what ``InvolvedPeople`` has of this name.
     """
 
     change_lists: Mapping[str, ChangeList] = field(default_factory=dict)
@@ -74,6 +75,7 @@ class Known:
     people: Mapping[str, Person] = field(default_factory=dict)
     preferences: Mapping[str, Preferences] = field(default_factory=dict)
     event_types: Mapping[str, EventType] = field(default_factory=dict)
+    told_broken: Mapping[int, Mapping[str, AbstractSet[str]]] = field(default_factory=dict)
 
 
 def around(connection: Connection, topics: Iterable[str], *, names: Iterable[str], called: Iterable[str]) -> Known:
