@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from notify import logs
 from notify.store.database import Database
 from notify.store.operations.migrate import upgrade
-from tests.support import servers
+from tests.support import bare_install, servers
 from tests.support.smtp import ScriptedRelay
 
 pytest_plugins = ["pytester"]
@@ -140,6 +140,16 @@ def environment(database: Database, broker_url: str, tmp_path: Path) -> dict[str
         "NOTIFY_SECRET_KEYS": "k" * 32,
         "NOTIFY_JWT_SECRET": "j" * 32,
     }
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bare_install.build_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="session")
+def bare_installs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> bare_install.BareInstalls:
+    return bare_install.BareInstalls(wheel, tmp_path_factory.mktemp("bare-installs"))
 
 
 @pytest.fixture

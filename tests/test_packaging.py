@@ -3,11 +3,8 @@
 import json
 import os
 import re
-import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from functools import cache
-from importlib.metadata import distribution
 from pathlib import Path
 from subprocess import PIPE, run
 from sys import executable, stdlib_module_names
@@ -15,7 +12,6 @@ from sysconfig import get_path
 from zipfile import ZipFile
 
 import pytest
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from redis import Redis
 from sqlalchemy import select
@@ -24,17 +20,15 @@ from notify.cli import CLI, EXTRA_OF
 from notify.cli.commands import COMMANDS
 from notify.store.database import Database
 from notify.store.tables.emails import events
-from tests.support.documentation import examples
+from tests.support.bare_install import NAME, ROOT, BareInstalls, asked_for
 from tests.support.servers import in_words
 
-ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+Install = Callable[..., Path]
 PRODUCTION, EMBEDDED, DEVELOPMENT = "requirements.lock", "requirements-embedded.lock", "requirements-dev.lock"
 PINNED = re.compile(
     r"^([a-z0-9-]+)==([0-9][0-9a-z.+]*)( ; [a-z_]+ [<>=!]+ '[\w.]+'( (and|or) [a-z_]+ [<>=!]+ '[\w.]+')*)? \\$"
 )
 HASH = re.compile(r"^    --hash=sha256:[0-9a-f]{64}( \\)?$")
-NAME = PROJECT["name"]
 # Modules that emitting an event never imports, installed or not.
 OF_OTHERS = {
     *(
@@ -97,13 +91,9 @@ print(json.dumps([name for name in others.split() if name in sys.modules]))
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel as hatchling builds it."""
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
-    run(command, cwd=ROOT, check=True, capture_output=True)
-    (built,) = folder.glob("*.whl")
-    return built
+def install(bare_installs: BareInstalls) -> Install:
+    """The programs of an environment with the wheel, its requirements for these extras, and nothing else."""
+    return lambda *extras: bare_installs.programs(f"{NAME}[{','.join(extras)}]")
 
 
 @pytest.fixture(scope="module")
@@ -139,56 +129,6 @@ def pins(lock: str) -> dict[str, str]:
     """Package to version."""
     lines = (ROOT / lock).read_text(encoding="utf-8").splitlines()
     return {found[1]: found[2] for line in lines if (found := PINNED.match(line))}
-
-
-def asked_for(*extras: str) -> set[Requirement]:
-    """The project's requirements for these extras, including the extras that they name."""
-    found = set(map(Requirement, PROJECT["dependencies"]))
-    for extra in extras:
-        for one in map(Requirement, PROJECT["optional-dependencies"][extra]):
-            found |= asked_for(*one.extras) if one.name == NAME else {one}
-    return found
-
-
-def installed_for(requirements: Iterable[Requirement]) -> set[str]:
-    """The distributions that these requirements need here, with their dependencies."""
-    found: set[tuple[str, str]] = set()
-    waiting = [(one, "") for one in requirements]
-    while waiting:
-        one, of = waiting.pop()
-        if one.marker is not None and not one.marker.evaluate({"extra": of}):
-            continue
-        name = canonicalize_name(one.name)
-        for extra in {"", *one.extras} - {extra for known, extra in found if known == name}:
-            found.add((name, extra))
-            waiting += [(Requirement(line), extra) for line in distribution(name).requires or ()]
-    return {name for name, _ in found}
-
-
-Install = Callable[..., Path]
-
-
-@pytest.fixture(scope="module")
-def install(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Install:
-    """Creates an environment with the wheel, its requirements for these extras, and nothing else; its programs."""
-
-    @cache
-    def made(*extras: str) -> Path:
-        folder = tmp_path_factory.mktemp("-".join(("bare", *extras)))
-        run([executable, "-m", "venv", "--without-pip", str(folder)], check=True)
-        scheme = {"base": str(folder), "platbase": str(folder)}
-        packages = Path(get_path("purelib", scheme="venv", vars=scheme))
-        for name in installed_for(asked_for(*extras)):
-            for file in distribution(name).files or ():
-                if ".." not in file.parts:
-                    (packages / file).parent.mkdir(parents=True, exist_ok=True)
-                    (packages / file).symlink_to(file.locate())
-        pip = [executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "--quiet"]
-        run([*pip, "install", "--no-index", "--no-deps", str(wheel)], check=True)
-        run([*pip, "check"], check=True)
-        return folder / "bin"
-
-    return made
 
 
 def said(
@@ -354,13 +294,6 @@ def test_each_command_runs_with_the_extra_that_it_names(install: Install, tmp_pa
 )
 def test_each_part_runs_with_its_own_extra(install: Install, extra: str, code: str, tmp_path: Path) -> None:
     said(install(extra) / "python", "-I", "-c", code, settings=WHOLE, cwd=tmp_path)
-
-
-def test_the_recipe_for_django_runs_with_its_own_extra(install: Install, database: Database, tmp_path: Path) -> None:
-    (recipe,) = examples("docs/recipes/django.md", "python")
-    settings = {"DATABASE_URL": in_words(database.engine.url)}
-    answer = said(install("django") / "python", "-I", "-c", recipe.text, settings=settings, cwd=tmp_path)
-    assert answer.split() == ["created-CL-8", "False"]
 
 
 @pytest.mark.parametrize("lock", [PRODUCTION, EMBEDDED, DEVELOPMENT])

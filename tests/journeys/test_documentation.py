@@ -1,25 +1,47 @@
 """The examples of the documentation, run as they are printed, do what the text around them says."""
 
 import json
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import which
+from signal import SIGTERM
 from typing import Any
 
 import pytest
 
 from tests.journeys.conftest import System
-from tests.support.docs import Runner, introduce_people
+from tests.support.bare_install import BareInstalls
+from tests.support.docs import ExampleFailed, Runner, introduce_people
 from tests.support.documentation import PAGES, examples
 from tests.support.wait import until
 
 needs_curl = pytest.mark.skipif(which("curl") is None, reason="this machine has no curl to type")
-OTHERS = [page for page in PAGES if page != "README.md" and examples(page)]
+RECIPES = "docs/recipes/"
+OTHERS = [page for page in PAGES if page != "README.md" and not page.startswith(RECIPES) and examples(page)]
+SENT = {"alice": ("sent", None)}
 
 
 @pytest.fixture
-def runner(system: System, tmp_path: Path) -> Runner:
+def runner(system: System, tmp_path: Path) -> Iterator[Runner]:
     introduce_people(system.database)
-    return Runner(system.settings, system.stack.state.urls["api"], tmp_path)
+    yield Runner(system.settings, system.stack.state.urls["api"], tmp_path)
+    for file in tmp_path.glob("*.pid"):
+        os.kill(int(file.read_text()), SIGTERM)
+
+
+@pytest.fixture
+def follow(runner: Runner, bare_installs: BareInstalls) -> Callable[[str], list[str]]:
+    """Runs a recipe with the packages that it says to install, and no others; what each example prints."""
+
+    def followed(name: str) -> list[str]:
+        printed = []
+        for example in examples(f"{RECIPES}{name}.md"):
+            runner.use(bare_installs.programs(*example.packages()).parent)
+            printed.append(runner.run(example))
+        return printed
+
+    return followed
 
 
 @needs_curl
@@ -52,6 +74,51 @@ def test_the_script_of_the_readme_emails_alice_now_and_carol_in_her_digest(syste
 def test_every_example_of_the_other_pages_runs_as_printed(page: str, runner: Runner) -> None:
     for example in examples(page):
         runner.run(example)
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("django", "created-CL-8"), ("fastapi", "comment-1"), ("flask", "created-CL-10")]
+)
+def test_the_recipe_for_a_framework_emits_what_it_prints(
+    name: str, key: str, system: System, follow: Callable[[str], list[str]]
+) -> None:
+    (printed,) = follow(name)
+    assert key in printed
+    assert system.outcome(key) == SENT
+
+
+def test_the_recipe_for_psycopg_emits_what_is_committed(system: System, follow: Callable[[str], list[str]]) -> None:
+    follow("psycopg")
+    assert system.outcome("comment-11") == system.outcome("comment-14") == SENT
+    assert system.program.get("/api/v1/events/comment-12").status_code == 404
+    assert system.program.get("/api/v1/events/comment-13").json()["status"] == "withdrawn"
+
+
+def test_the_recipe_for_celery_runs_tasks_of_its_own_beside_ours(
+    system: System, follow: Callable[[str], list[str]], tmp_path: Path
+) -> None:
+    _, printed, _ = follow("celery")
+    assert printed.split()[-1] == "comment-15"
+    assert system.outcome("comment-15") == system.outcome("created-CL-16") == SENT
+    assert until(lambda: not list(tmp_path.glob("*.pid")))
+    assert "unregistered" not in (tmp_path / "reviews.log").read_text(encoding="utf-8")
+
+
+@needs_curl
+def test_the_recipe_for_curl_gets_the_answers_that_it_explains(follow: Callable[[str], list[str]]) -> None:
+    answers = [json.loads(line) for printed in follow("curl") for line in printed.splitlines()]
+    stored, repeated, wrong, taken, became, withdrawn = answers
+    assert (stored["duplicate"], repeated["duplicate"]) == (False, True)
+    assert [(one["status"], one["errors"][0]["field"]) for one in (wrong, taken)] == [(422, "type"), (409, "actor")]
+    assert became["key"] == withdrawn["key"] == "created-CL-17"
+    assert "people" in withdrawn
+
+
+def test_a_recipe_that_needs_a_package_it_does_not_name_fails(runner: Runner, bare_installs: BareInstalls) -> None:
+    (recipe,) = examples(f"{RECIPES}flask.md")
+    runner.use(bare_installs.programs("notify-outbox").parent)
+    with pytest.raises(ExampleFailed, match="No module named 'flask'"):
+        runner.run(recipe)
 
 
 def _became(system: System, username: str) -> list[tuple[str, str | None]]:

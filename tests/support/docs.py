@@ -5,7 +5,7 @@
 |---|---|
 | sh | the commands, in a folder where ``.venv`` and ``.notify`` are; of ``make`` only whether the target exists |
 | sh, settings alone | nothing: the settings are accepted |
-| python | a process of its own |
+| python | a process of its own; one whose first line is the name of a file is saved there, for what follows |
 | sql | a transaction that is rolled back; in an empty database if it makes the schema |
 | json | an event is accepted; anything else is JSON |
 | toml | nothing: it is TOML |
@@ -66,7 +66,7 @@ class Runner:
     _environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        (self.folder / ".venv").symlink_to(sys.prefix)
+        self.use(sys.prefix)
         (self.folder / ".notify").symlink_to(self.settings.data_dir.resolve())
         self._environment = {
             "PATH": f"{self.folder / '.venv/bin'}:/usr/local/bin:/usr/bin:/bin",
@@ -74,11 +74,19 @@ class Runner:
             "BROKER_URL": as_string(self.settings.broker_url),
         }
 
+    def use(self, environment: Path | str) -> None:
+        """Run what follows in this environment of Python."""
+        venv = self.folder / ".venv"
+        venv.unlink(missing_ok=True)
+        venv.symlink_to(environment)
+
     def run(self, example: Example) -> str:
         """What the example prints. Raises ExampleFailed."""
         match example.language:
             case "sh":
                 return self._shell(example)
+            case "python" if example.saved_as:
+                (self.folder / example.saved_as).write_text(example.text, encoding="utf-8")
             case "python":
                 return self._process(example, [str(self.folder / ".venv/bin/python"), "-c", example.text])
             case "sql":

@@ -12,6 +12,8 @@ PATHS = [*(ROOT / name for name in TOP), *sorted((ROOT / "docs").glob("*.md")), 
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in PATHS}
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+INSTALLS = re.compile(r"`pip install ([^`]+)`")
+SAVED_AS = re.compile(r"# (\w+\.py)\n")
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)")
 
 
@@ -26,6 +28,18 @@ class Example:
 
     def __str__(self) -> str:
         return f"{self.page}:{self.line} {self.language}"
+
+    @property
+    def saved_as(self) -> str | None:
+        """The name of the file that it is, which its first line says; None: it is run as it stands."""
+        found = SAVED_AS.match(self.text)
+        return found[1] if found else None
+
+    def packages(self) -> list[str]:
+        """What the ``pip install`` before it installs."""
+        above = "\n".join(PAGES[self.page].splitlines()[: self.line])
+        found: list[str] = INSTALLS.findall(above)
+        return found[-1].split()
 
     def shell_commands(self) -> list[str]:
         """Each command whole, however many lines it takes."""
