@@ -15,6 +15,7 @@ class Scale:
         samples: For a latency.
         pruned_rows: Emails old enough to be deleted.
         statuses: Shown in one run.
+        heads: Requests over fifty queues, in each of two drains.
         repositories: With twenty open changes each, in ``sweeps`` unchanged sweeps.
         many_emails: In the drain whose memory is compared with that of ``emails``.
     """
@@ -34,6 +35,7 @@ class Scale:
     repositories: int
     sweeps: int
     statuses: int
+    heads: int
 
 
 FULL = Scale(
@@ -52,6 +54,7 @@ FULL = Scale(
     repositories=1_000,
     sweeps=3,
     statuses=5_000,
+    heads=10_000,
 )
 QUICK = Scale(
     emails=2_000,
@@ -69,4 +72,5 @@ QUICK = Scale(
     repositories=50,
     sweeps=3,
     statuses=500,
+    heads=1_000,
 )

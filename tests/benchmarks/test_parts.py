@@ -12,14 +12,17 @@ import pytest
 from notify.channels.email.writing import comments
 from notify.embedded.ports import LOOPBACK
 from notify.intake.schema import parse
+from notify.vcs.commands import Git
 from tests.benchmarks import comment_bodies, workload
 from tests.benchmarks.measures.builder import rebuilt
 from tests.benchmarks.meter import metered, processor_seconds, proportional_bytes
 from tests.benchmarks.peers import postfix
+from tests.benchmarks.repositories import GREEN, MAIN, repositories
 from tests.benchmarks.sample_emails import email_to, ready_bytes
 from tests.benchmarks.sink import OWN, sink
 from tests.support.emails import NOON, composer
 from tests.support.messages import parsed, text_of
+from tests.support.remotes import needs_git
 
 EMAIL = b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n"
 
@@ -109,3 +112,13 @@ def test_the_meter_sees_work_and_memory() -> None:
         taken = proportional_bytes([psutil.Process()])
         assert taken is not None
         assert 1_000_000 < taken < 100_000_000_000
+
+
+@needs_git
+def test_each_push_moves_one_queue_to_its_next_commit(tmp_path: Path) -> None:
+    made = repositories(tmp_path, ["a", "b"], commits=3)
+    heads = [made["a"].push() for _ in range(3)]
+    made["b"].push()
+    log = Git(made["a"].folder, 10).run("log", "--reverse", "--format=%H %ae", MAIN).output.split("\n")
+    assert log[:3] == [f"{sha} dana@example.com" for sha in heads]
+    assert (made["a"].ref(MAIN), made["b"].ref(MAIN), made["b"].ref(GREEN)) == (heads[2], heads[0], None)
