@@ -59,9 +59,12 @@ class GitSourceControl:
     def is_ancestor(self, ancestor: str, descendant: str) -> bool:
         older, newer = self._sha(ancestor), self._sha(descendant)
         git = self._with(newer)
-        if not _has(git, older):
+        try:
+            return _contains(git, newer, older)
+        except SourceControlUnavailable:
+            if _has(git, older):
+                raise
             return False
-        return git.run("merge-base", "--is-ancestor", older, newer, accepted=(YES, NO)).status == YES
 
     def history(self, cursor: str | None = None, *, limit: int) -> Page[Commit]:
         start = cursor if cursor is not None else self._remote_sha(self._queue.ref)
@@ -101,20 +104,19 @@ class GitSourceControl:
             return False
         sha = self._sha(uri)
         git = self._with(sha)
-        try:
-            promoted = self._remote_sha(target)
-        except NotFound:
-            promoted = ""
+        remote = self._remote_shas(self._queue.ref, target)
+        promoted = remote.get(target, "")
         if promoted == sha:
             return True
-        present = self._fetched(git, self._queue.ref)
-        if not _contains(git, present, sha):
-            return False
-        if promoted:
-            self._fetch_ref(git, target)
-        # Ahead of this commit on the same history: it was promoted already, and a newer one since.
-        if promoted and _contains(git, promoted, sha) and _contains(git, present, promoted):
-            return True
+        if remote.get(self._queue.ref) != sha:
+            present = self._fetched(git, self._queue.ref)
+            if not _contains(git, present, sha):
+                return False
+            if promoted:
+                self._fetch_ref(git, target)
+            # Ahead of this commit on the same history: it was promoted already, and a newer one since.
+            if promoted and _contains(git, promoted, sha) and _contains(git, present, promoted):
+                return True
         expected = f"--force-with-lease={target}:{promoted}"
         git.run("push", "--quiet", "--no-verify", expected, "--end-of-options", self._queue.remote, f"+{sha}:{target}")
         return True
@@ -126,25 +128,26 @@ class GitSourceControl:
             return git
         with suppress(NotFound):
             self._fetched(git, self._queue.ref)
-        if not _has(git, sha):
-            # Rewritten away; many servers give a commit by its name all the same.
-            self._fetch(git, f"+{sha}:{KNOWN_REFS}/commits/{sha}")
+        if _has(git, sha):
+            return git
+        # Rewritten away; many servers give a commit by its name all the same.
+        self._fetch(git, f"+{sha}:{KNOWN_REFS}/commits/{sha}")
         if not _has(git, sha):
             raise NotFound(commit=sha)
         return git
 
     def _fetched(self, git: Git, ref: str) -> str:
-        """Fetch a ref of the remote, if it exists; its commit."""
+        """Fetch a ref of the remote, if it exists; its name in the mirror. A remote that hangs is noticed soon."""
         self._remote_sha(ref)
         return self._fetch_ref(git, ref)
 
     def _fetch_ref(self, git: Git, ref: str) -> str:
-        """Fetch a ref that exists; its commit."""
+        """Fetch a ref that exists; its name in the mirror."""
         known = self._known if ref == self._queue.ref else f"{self._known}-promoted"
         answer = self._fetch(git, f"+{ref}:{known}")
         if answer.status:
             raise SourceControlUnavailable(command="fetch", exit_code=answer.status, words=answer.words)
-        return git.run("rev-parse", "--verify", f"{known}^{{commit}}").output.strip()
+        return known
 
     def _fetch(self, git: Git, refspec: str) -> Answer:
         with self._alone():
@@ -153,12 +156,17 @@ class GitSourceControl:
 
     def _remote_sha(self, ref: str) -> str:
         """The commit that a ref of the remote points to, an annotated tag seen through."""
-        listed = self._opened().run("ls-remote", "--quiet", "--end-of-options", self._queue.remote, ref, f"{ref}^{{}}")
-        found = {name: sha for sha, _, name in (line.partition("\t") for line in listed.output.split("\n"))}
-        sha = found.get(f"{ref}^{{}}", found.get(ref))
-        if sha is None:
+        found = self._remote_shas(ref)
+        if ref not in found:
             raise NotFound(queue=self._queue.name, ref=ref)
-        return sha
+        return found[ref]
+
+    def _remote_shas(self, *refs: str) -> dict[str, str]:
+        """The same of those that exist."""
+        patterns = [pattern for ref in refs for pattern in (ref, f"{ref}^{{}}")]
+        listed = self._opened().run("ls-remote", "--quiet", "--end-of-options", self._queue.remote, *patterns)
+        found = {name: sha for sha, _, name in (line.partition("\t") for line in listed.output.split("\n"))}
+        return {ref: found.get(f"{ref}^{{}}", found.get(ref, "")) for ref in refs if ref in found}
 
     def _log(self, git: Git, *revisions: str, limit: int) -> list[Commit]:
         arguments = ("--first-parent", f"--max-count={min(limit, MOST_COMMITS)}", f"--format={FORMAT}")

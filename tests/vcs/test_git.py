@@ -10,6 +10,7 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from random import Random
+from shutil import which
 from threading import Thread
 
 import psutil
@@ -189,6 +190,32 @@ def test_the_mirror_holds_no_secret_and_is_for_us_alone(remote: GitRemote, queue
     GitSourceControl(queue, mirrors).latest()
     assert (mirrors.stat().st_mode & 0o777) == 0o700
     assert "remote" not in Git(next(mirrors.iterdir()), 10).run("config", "--list", "--local").output
+
+
+def test_a_head_on_its_way_to_the_green_ref_asks_git_no_more_than_needed(
+    remote: GitRemote, queue: QueueSettings, mirrors: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first = remote.commit("first")
+    remote.point(MAIN, first)
+    source = GitSourceControl(queue, mirrors)
+    green = source.latest()
+    assert source.promote(green)
+    asked = tmp_path / "asked"
+    counting = tmp_path / "bin" / "git"
+    counting.parent.mkdir()
+    # Our commands only: git calls itself.
+    counting.write_text(
+        f'#!/bin/sh\ncase "$*" in *core.hooksPath*) echo "$*" >> {asked};; esac\nexec {which("git")} "$@"\n'
+    )
+    counting.chmod(0o700)
+    remote.point(MAIN, remote.commit("second", first))
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", f"{counting.parent}:{os.environ['PATH']}")
+        head = source.latest()
+        assert source.is_ancestor(green, head)
+        assert source.promote(head)
+    assert remote.ref("refs/heads/green") == Head.parse(head).sha
+    assert len(asked.read_text().splitlines()) <= 9
 
 
 def test_another_implementation_of_git_agrees_on_ancestry(
