@@ -99,6 +99,9 @@ def _check_known(deployment: Deployment, name: str) -> None:
         NoSuchForge: The file does not name it, and nothing of it is mirrored.
     """
     with deployment.database.begin() as connection:
-        known = {*wiring.forge_settings(deployment.settings).forges, *repositories.names(connection)}
+        known = {
+            *wiring.forge_settings(deployment.settings, deployment.database).forges,
+            *repositories.names(connection),
+        }
     if name not in known:
         raise NoSuchForge(name=name, known=", ".join(sorted(known)) or "none")

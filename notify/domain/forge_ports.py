@@ -126,7 +126,11 @@ class StatusWriter(Protocol):
 
 
 class Workflows(Protocol):
-    """Runs workflows on one forge. Safe for many threads; every method may raise ``ForgeFault``."""
+    """
+    Runs workflows on one forge. Safe for many threads; shares the reader's connections and tokens.
+
+    Every method may raise ``ForgeFault``.
+    """
 
     def start(self, full_name: str, workflow: str, *, ref: str, inputs: Mapping[str, str]) -> int | None:
         """The run's id; None: the answer does not name it."""
@@ -139,8 +143,6 @@ class Workflows(Protocol):
 
     def cancel(self, full_name: str, id_: int) -> None:
         """A run that has ended stays as it is."""
-
-    def close(self) -> None: ...
 
 
 class WebhookParser(Protocol):

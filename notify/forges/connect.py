@@ -24,29 +24,18 @@ def parser(settings: ForgeSettings) -> WebhookParser:
             assert_never(settings.kind)
 
 
-def workflows(settings: ForgeSettings) -> Workflows:
-    """
-    For a queue's builds. Only GitHub's are known; the forges file names no others.
-
-    Raises:
-        InvalidSettings: The app's private key is none.
-    """
-    from notify.forges.github_workflows import GitHubWorkflows  # noqa: PLC0415 - as below
-
-    return GitHubWorkflows(_client(settings, clock=monotonic))
-
-
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A forge's reader and writer, which share connections and tokens."""
+    """A forge's reader, writer and workflows, which share connections and tokens. Gitea's workflows are not known."""
 
     reader: ForgeReader
     writer: StatusWriter
+    workflows: Workflows | None = None
 
 
 def connected(settings: ForgeSettings, *, clock: Callable[[], float] = monotonic) -> Connected:
     """
-    The reader and writer. They connect at the first call, after any fork. Closing the reader closes both.
+    What calls a forge. It connects at the first call, after any fork. Closing the reader closes the rest as well.
 
     Args:
         clock: Monotonic seconds, for the age of tokens and for how long annotations take.
@@ -59,11 +48,13 @@ def connected(settings: ForgeSettings, *, clock: Callable[[], float] = monotonic
     from notify.forges.gitea_statuses import GiteaStatusWriter  # noqa: PLC0415
     from notify.forges.github import GitHubReader  # noqa: PLC0415
     from notify.forges.github_statuses import GitHubStatusWriter  # noqa: PLC0415
+    from notify.forges.github_workflows import GitHubWorkflows  # noqa: PLC0415
 
     client = _client(settings, clock=clock)
     match settings.kind:
         case ForgeKind.GITHUB:
-            return Connected(GitHubReader(settings, client), GitHubStatusWriter(settings, client, clock=clock))
+            writer = GitHubStatusWriter(settings, client, clock=clock)
+            return Connected(GitHubReader(settings, client), writer, GitHubWorkflows(client))
         case ForgeKind.GITEA:
             return Connected(GiteaReader(settings, client), GiteaStatusWriter(settings, client))
         case _:

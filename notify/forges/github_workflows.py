@@ -56,9 +56,6 @@ class GitHubWorkflows:
             if fault.status != HTTPStatus.CONFLICT:  # it has ended
                 raise
 
-    def close(self) -> None:
-        self._client.connection.close()
-
 
 def _run(found: Fields) -> WorkflowRun:
     return WorkflowRun(

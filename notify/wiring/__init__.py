@@ -16,7 +16,7 @@ from notify.wiring.connections import (
     process_doorbell,
 )
 from notify.wiring.event_types import added_templates, store_event_types
-from notify.wiring.forges_and_queues import forge_settings, forges, head_stores, ingest, queues
+from notify.wiring.forges_and_queues import close_forges, forge_settings, forges, head_stores, ingest, queues
 from notify.wiring.mail import (
     NO_MAIL,
     PREVIEW_KEY,
@@ -70,6 +70,7 @@ __all__ = [
     "celery_app",
     "channels",
     "checkpoint",
+    "close_forges",
     "composer",
     "database",
     "doorbell",

@@ -1,8 +1,9 @@
-"""Forges and queues, from the forges file."""
+"""Forges and queues, from the forges file, which is read once for all that uses one database."""
 
 from __future__ import annotations
 
-from functools import partial
+from contextlib import ExitStack
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -14,7 +15,6 @@ from notify.store.database import Database
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from notify.domain.forge_settings import ForgesFile, QueueSettings
     from notify.domain.head_ports import BuildRunner, Stores
@@ -24,60 +24,122 @@ if TYPE_CHECKING:
     from notify.work.forges import Forges
 
 
-# Stages of one process share a forge's connections and tokens.
-_FORGES: WeakKeyDictionary[Database, Forges] = WeakKeyDictionary()
-
-
-def forge_settings(settings: Settings) -> ForgesFile:
+class _Named:
     """
-    What NOTIFY_FORGES_FILE says; nothing without one.
+    What the forges file names, made once, each part when it is first asked for. Opens no connection.
 
     Raises:
         InvalidSettings: With every fault of the file.
     """
-    from notify.domain.forge_settings import ForgesFile
 
-    if settings.forges_file is None:
-        return ForgesFile()
-    from notify import forges_file
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._database = database
+        self._folder = settings.data_dir.absolute() / HEADS
+        self._clients = ExitStack()
+        self.file = _read(settings)
 
-    return forges_file.load(settings.forges_file)
+    @cached_property
+    def forges(self) -> Forges:
+        from notify.work.forges import Forge, Forges
 
-
-def forges(settings: Settings, database: Database) -> Forges:
-    """Every configured forge: one set for all that uses this database. Opens no connection."""
-    from notify.work.forges import Forge, Forges
-
-    if database not in _FORGES:
-        file = forge_settings(settings)
         made = {}
-        if file.forges:
+        if self.file.forges:
             from notify.forges import connect
 
-            for name, one in file.forges.items():
+            for name, one in self.file.forges.items():
                 connected = connect.connected(one)
                 made[name] = Forge(
                     one,
                     parser=connect.parser(one),
                     reader=connected.reader,
                     writer=connected.writer,
-                    rivals=file.rivals(name),
+                    workflows=connected.workflows,
+                    rivals=self.file.rivals(name),
                 )
-        _FORGES[database] = Forges(database, made)
-    return _FORGES[database]
+        forges = Forges(self._database, made)
+        self._clients.callback(forges.close)
+        return forges
+
+    @cached_property
+    def sources(self) -> dict[str, GitSourceControl]:
+        """By queue, as *runners*."""
+        from notify.vcs.git import GitSourceControl
+
+        return {one.name: GitSourceControl(one, self._folder / "mirrors") for one in self.file.queues.values()}
+
+    @cached_property
+    def runners(self) -> dict[str, BuildRunner]:
+        return {one.name: self._runner(one) for one in self.file.queues.values()}
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._clients.close()
+
+    def _runner(self, queue: QueueSettings) -> BuildRunner:
+        match queue.runner:
+            case HttpRunner():
+                from notify.heads.runners.http import HttpBuildRunner
+
+                runner = HttpBuildRunner(queue.runner)
+                self._clients.callback(runner.close)
+                return runner
+            case GitHubActionsRunner():
+                from notify.heads.runners.github_actions import GitHubActionsBuildRunner
+
+                workflows = self.forges.by_name[queue.forge].workflows
+                assert workflows is not None, "the file names GitHub's"  # noqa: S101 - for the type checker
+                return GitHubActionsBuildRunner(queue.runner, workflows, repository=queue.repository)
+            case CommandRunner():
+                from notify.heads.runners.command import CommandBuildRunner
+
+                repository_with = self.sources[queue.name].repository_with
+                return CommandBuildRunner(queue.runner, repository_with, self._folder / "builds")
+
+
+_NAMED: WeakKeyDictionary[Database, _Named] = WeakKeyDictionary()
+
+
+def _named(settings: Settings, database: Database) -> _Named:
+    """One for a process, whose stages share a forge's connections and tokens."""
+    if database not in _NAMED:
+        _NAMED[database] = _Named(settings, database)
+    return _NAMED[database]
+
+
+def _read(settings: Settings) -> ForgesFile:
+    if settings.forges_file is None:
+        from notify.domain.forge_settings import ForgesFile
+
+        return ForgesFile()
+    from notify import forges_file
+
+    return forges_file.load(settings.forges_file)
+
+
+def forge_settings(settings: Settings, database: Database) -> ForgesFile:
+    """
+    What NOTIFY_FORGES_FILE said when it was read; nothing without one.
+
+    Raises:
+        InvalidSettings: With every fault of the file; so do the functions below.
+    """
+    return _named(settings, database).file
+
+
+def forges(settings: Settings, database: Database) -> Forges:
+    """Every configured forge."""
+    return _named(settings, database).forges
 
 
 def queues(settings: Settings, database: Database, *, doorbell: Doorbell) -> Queues:
-    """Every configured queue, with what reads its history, builds its heads, and tells of them. Opens no connection."""
+    """Every configured queue, with what reads its history, builds its heads, and tells of them."""
     from notify.heads.reporter import CommitAndMail
     from notify.heads.stage import Queues
 
-    configured = forge_settings(settings)
-    folder = _heads_folder(settings)
-    sources = _sources(configured, folder)
-    runners = {one.name: _runner(one, configured, sources[one.name], folder) for one in configured.queues.values()}
+    named = _named(settings, database)
+    sources, runners = named.sources, named.runners
     return Queues(
-        configured.queues,
+        named.file.queues,
         stores=head_stores(database),
         source_of=lambda queue: sources[queue.name],
         runner_of=lambda queue: runners[queue.name],
@@ -86,27 +148,24 @@ def queues(settings: Settings, database: Database, *, doorbell: Doorbell) -> Que
 
 
 def ingest(settings: Settings, database: Database) -> Callable[[str], RequestId]:
-    """``notify.heads.ingest`` for the configured queues; needs no forge and no runner. Opens no connection."""
+    """``notify.heads.ingest`` for the configured queues; needs no forge and no runner."""
     from notify.heads.ingest import ingest as take_in
 
-    configured = forge_settings(settings)
-    sources = _sources(configured, _heads_folder(settings))
+    named = _named(settings, database)
+    sources = named.sources
     return partial(
         take_in,
-        queues=configured.queues,
+        queues=named.file.queues,
         source_of=lambda queue: sources[queue.name],
         stores=head_stores(database),
     )
 
 
-def _heads_folder(settings: Settings) -> Path:
-    return settings.data_dir.absolute() / HEADS
-
-
-def _sources(configured: ForgesFile, folder: Path) -> dict[str, GitSourceControl]:
-    from notify.vcs.git import GitSourceControl
-
-    return {one.name: GitSourceControl(one, folder / "mirrors") for one in configured.queues.values()}
+def close_forges(database: Database) -> None:
+    """Close the connections to forges and runners; whoever stops a process calls it when nothing uses them any more."""
+    named = _NAMED.pop(database, None)
+    if named is not None:
+        named.close()
 
 
 def head_stores(database: Database) -> Stores:
@@ -124,21 +183,3 @@ def head_stores(database: Database) -> Stores:
         facts=Facts(database),
         counters=Counters(database),
     )
-
-
-def _runner(queue: QueueSettings, configured: ForgesFile, source: GitSourceControl, folder: Path) -> BuildRunner:
-    match queue.runner:
-        case HttpRunner():
-            from notify.heads.runners.http import HttpBuildRunner
-
-            return HttpBuildRunner(queue.runner)
-        case GitHubActionsRunner():
-            from notify.forges import connect
-            from notify.heads.runners.github_actions import GitHubActionsBuildRunner
-
-            workflows = connect.workflows(configured.forges[queue.forge])
-            return GitHubActionsBuildRunner(queue.runner, workflows, repository=queue.repository)
-        case CommandRunner():
-            from notify.heads.runners.command import CommandBuildRunner
-
-            return CommandBuildRunner(queue.runner, source.repository_with, folder / "builds")

@@ -144,7 +144,7 @@ def inbox(
         forges(settings, database),
         doorbell=doorbell,
         rng=SystemRandom(),
-        queues=forge_settings(settings).queues.values(),
+        queues=forge_settings(settings, database).queues.values(),
         checkpoint=checkpoint(),
     )
     return _batch_stage(settings, database, handler, doorbell=doorbell, worker=worker, batch=INBOX_BATCH)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from notify.domain.errors import NotifyError
 from notify.domain.forge_answers import CredentialsExpired, ForgeFault, Misconfigured, RateLimited, Unavailable
-from notify.domain.forge_ports import ForgeReader, StatusWriter, WebhookParser
+from notify.domain.forge_ports import ForgeReader, StatusWriter, WebhookParser, Workflows
 from notify.domain.forge_settings import ForgeSettings
 from notify.store.database import Database
 from notify.store.forges import pauses
@@ -38,15 +38,17 @@ class ForgeNotAsked(NotifyError):
 @dataclass(frozen=True, slots=True)
 class Forge:
     """
-    One forge, as a process knows it. Closing the reader closes the writer as well.
+    One forge, as a process knows it. Closing the reader closes the rest as well.
 
-    ``rivals`` are the other forges with the same prefix: a repository of one name has the same links on all of them.
+    ``workflows`` is None where the forge has none that we know. ``rivals`` are the other forges with the same prefix: a
+    repository of one name has the same links on all of them.
     """
 
     settings: ForgeSettings
     parser: WebhookParser
     reader: ForgeReader
     writer: StatusWriter
+    workflows: Workflows | None = None
     rivals: tuple[str, ...] = ()
 
     @property

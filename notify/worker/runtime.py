@@ -114,6 +114,7 @@ class Runtime:
             stage.stop(at_most_seconds=max(0.0, self._stop_at - monotonic()))
         self._sweeper.stop(timeout_seconds=max(1.0, self._stop_at - monotonic()))
         self._tally.stop()
+        wiring.close_forges(self._database)
         self._database.close()
 
     def drain(self, stage: str) -> dict[str, Any]:

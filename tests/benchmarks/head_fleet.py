@@ -192,7 +192,7 @@ def head_fleet(servers: BenchmarkServers, ends: Mapping[str, Ends], *, commits: 
             remotes=remotes,
             service=service,
             sink=near,
-            forge_url=wiring.forge_settings(here).forges["github"].api_url,
+            forge_url=wiring.forge_settings(here, database).forges["github"].api_url,
             bell=wiring.doorbell(here),
             folder=folder,
         )

@@ -9,10 +9,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any, Protocol
+from typing import Protocol
 
 import psutil
 import pytest
@@ -23,6 +21,7 @@ from notify.domain.heads import BuildReport, BuildStatus, ProjectResult, Request
 from notify.heads.runners.command import CommandBuildRunner
 from notify.heads.runners.http import HttpBuildRunner
 from notify.vcs.git import GitSourceControl
+from tests.support.ci_server import Ci, ci_server
 from tests.support.github_builds import on_github
 from tests.support.head_peers import MemoryRunner
 from tests.support.remotes import GitRemote, needs_git
@@ -66,50 +65,6 @@ class InMemory:
         self.runner.end(build_id, status, ProjectResult("api", 0.5))
 
 
-class Ci(ThreadingHTTPServer):
-    """A build service, which keeps each build under its idempotency key."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), CiHandler)
-        self.builds: dict[str, dict[str, Any]] = {}
-        self.calls: list[tuple[str, str, dict[str, Any]]] = []
-        self.instead: list[tuple[int, bytes]] = []
-
-
-class CiHandler(BaseHTTPRequestHandler):
-    server: Ci
-
-    def do_POST(self) -> None:
-        length = int(self.headers["Content-Length"])
-        content = json.loads(self.rfile.read(length))
-        self.server.calls.append(("POST", self.headers.get("Authorization", ""), content))
-        key = self.headers["Idempotency-Key"].rpartition("/")[2]
-        self.server.builds.setdefault(key, {"status": "running", "url": f"https://ci.example/{key}"})
-        self._answer(201, {"id": key})
-
-    def do_GET(self) -> None:
-        build = self.server.builds.get(self.path.rpartition("/")[2])
-        self._answer(200, build) if build else self._answer(404, {})
-
-    def do_DELETE(self) -> None:
-        build = self.server.builds.get(self.path.rpartition("/")[2])
-        if build and build["status"] == "running":
-            build["status"] = "cancelled"
-        self._answer(204 if build else 404, {})
-
-    def _answer(self, status: int, content: object) -> None:
-        body = json.dumps(content).encode()
-        if self.server.instead:
-            status, body = self.server.instead.pop(0)
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """The tests read nothing of it."""
-
-
 @dataclass
 class OverHttp:
     ci: Ci
@@ -130,15 +85,10 @@ class OverHttp:
 
 @contextmanager
 def over_http() -> Iterator[OverHttp]:
-    ci = Ci()
-    thread = Thread(target=ci.serve_forever, args=[0.01])
-    thread.start()
-    runner = HttpBuildRunner(HttpRunner(url=f"http://127.0.0.1:{ci.server_port}/builds"))
-    yield OverHttp(ci, runner)
-    runner.close()
-    ci.shutdown()
-    thread.join()
-    ci.server_close()
+    with ci_server() as ci:
+        runner = HttpBuildRunner(HttpRunner(url=ci.url))
+        yield OverHttp(ci, runner)
+        runner.close()
 
 
 # Waits for the file that says how it is to end.

@@ -37,9 +37,11 @@ class OnGitHub:
 
     def __post_init__(self) -> None:
         settings = forges_file.load(self.forge.configuration).forges["github"]
+        self.connected = connect.connected(settings)
+        assert self.connected.workflows is not None
         self.runner = GitHubActionsBuildRunner(
             GitHubActionsRunner(workflow=FILE, ref="refs/heads/main"),
-            connect.workflows(settings),
+            self.connected.workflows,
             repository=REPOSITORY,
             now=lambda: self.at,
         )
@@ -68,4 +70,4 @@ def on_github(folder: Path) -> Iterator[OnGitHub]:
         made = OnGitHub(forge)
         made.define(NAMED)
         yield made
-        made.runner.close()
+        made.connected.reader.close()

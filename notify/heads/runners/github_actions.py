@@ -77,9 +77,6 @@ class GitHubActionsBuildRunner:
         with _errors():
             self._workflows.cancel(self._repository, run.id)
 
-    def close(self) -> None:
-        self._workflows.close()
-
     def _run(self, build_id: str) -> WorkflowRun | None:
         """
         The run; None: it was started a moment ago, and is not seen yet.
