@@ -1,10 +1,11 @@
 """
-The fixture ``emitted``, for the test suites of applications.
+The fixtures ``emitted`` and ``delivered``, for the test suites of applications.
 
 Every suite in an environment with notify imports this file; a fixture imports what it needs when it is used.
 """
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,8 @@ import pytest
 from notify import recording
 
 if TYPE_CHECKING:
-    from notify.testing import Emitted
+    from notify.testing import Delivered, Emitted
+    from notify.testing.delivery_stack import DeliveryStack
 
 
 @pytest.fixture
@@ -27,3 +29,32 @@ def emitted() -> "Iterator[Emitted]":
     finally:
         recording.recorder = None
         recorder.watches.stop()
+
+
+@pytest.fixture
+def delivered(request: pytest.FixtureRequest) -> "Delivered":
+    """What this test emits into ``delivered.database_url`` and commits, and the emails about it."""
+    if "emitted" in request.fixturenames:
+        pytest.fail(
+            "a test takes emitted or delivered, not both: with emitted nothing reaches a database", pytrace=False
+        )
+    from notify.testing.delivered import Delivered
+
+    stack: DeliveryStack = request.getfixturevalue("_delivery_stack")
+    stack.empty()
+    return Delivered(stack)
+
+
+@pytest.fixture(scope="session")
+def _delivery_stack(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[DeliveryStack]":
+    with ExitStack() as exits:
+        try:
+            from notify.testing.delivery_stack import delivering
+
+            stack = exits.enter_context(delivering(tmp_path_factory.mktemp("notify")))
+        except ModuleNotFoundError as error:
+            if (error.name or "notify").partition(".")[0] == "notify":
+                raise
+            needs = f"delivered needs {error.name}, which is not installed: pip install 'notify-outbox[embedded]'"
+            pytest.fail(needs, pytrace=False)
+        yield stack

@@ -114,6 +114,23 @@ def test_the_recipe_for_curl_gets_the_answers_that_it_explains(follow: Callable[
     assert "people" in withdrawn
 
 
+def test_the_recipe_for_testing_passes(follow: Callable[[str], list[str]]) -> None:
+    _, events, _, emails = follow("testing")
+    assert "3 passed" in events
+    assert "1 passed" in emails
+
+
+def test_a_suite_that_asks_for_emails_without_the_extra_is_told_its_name(
+    runner: Runner, bare_installs: BareInstalls
+) -> None:
+    *files, run = examples(f"{RECIPES}testing.md")
+    runner.use(bare_installs.programs("notify-outbox", "pytest").parent)
+    for example in (one for one in files if one.language == "python"):
+        runner.run(example)
+    with pytest.raises(ExampleFailed, match=r"delivered needs \w+, .* pip install 'notify-outbox\[embedded\]'"):
+        runner.run(run)
+
+
 def test_a_recipe_that_needs_a_package_it_does_not_name_fails(runner: Runner, bare_installs: BareInstalls) -> None:
     (recipe,) = examples(f"{RECIPES}flask.md")
     runner.use(bare_installs.programs("notify-outbox").parent)
