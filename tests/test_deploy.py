@@ -18,6 +18,7 @@ from notify.api import metrics
 from notify.api.app import build_app, context_of
 from notify.embedded.commands import COMMANDS
 from notify.resources import version
+from notify.rpc import server
 from notify.settings import PREFIX, VARIABLES, Settings, load
 from notify.wiring import STAGE_NAMES
 from notify.worker import livez
@@ -43,6 +44,8 @@ PROBES = [
     for probe in ("startupProbe", "livenessProbe", "readinessProbe")
     if probe in container
 ]
+OVER_HTTP = [(name, probe["httpGet"]) for name, probe in PROBES if "httpGet" in probe]
+OVER_GRPC = [(name, probe["grpc"]) for name, probe in PROBES if "grpc" in probe]
 UNITS = {file.stem.removeprefix("notify-"): file.read_text(encoding="utf-8") for file in DEPLOY.glob("systemd/*")}
 STATED = re.compile(r"--from-literal=(\w+)=(\S+)")
 BIN = "/srv/notify/bin/"
@@ -87,8 +90,9 @@ def test_every_unit_runs_the_command_of_the_embedded_stack(name: str) -> None:
     runs_what_the_embedded_stack_runs(EMBEDDED[name], words_of(name))
 
 
-def test_migrations_run_by_an_existing_command() -> None:
-    for program, *words in (CONTAINERS["migrate"]["args"], words_of("migrate")):
+@pytest.mark.parametrize("name", ["migrate", "grpc"])
+def test_migrations_and_grpc_run_by_an_existing_command(name: str) -> None:
+    for program, *words in (CONTAINERS[name]["args"], words_of(name)):
         assert program == "notify"
         is_a_command_of_notify(words)
 
@@ -122,18 +126,18 @@ def test_a_container_has_every_config_map_and_secret_that_the_comments_create() 
         assert "notify" in asked <= created
 
 
-@pytest.mark.parametrize(("name", "probe"), PROBES)
+@pytest.mark.parametrize(("name", "probe"), OVER_HTTP)
 def test_a_probe_uses_the_port_of_the_container(name: str, probe: Manifest) -> None:
     container = CONTAINERS[name]
     ports = {one["name"]: str(one["containerPort"]) for one in container["ports"]}
-    port = ports[probe["httpGet"]["port"]]
+    port = ports[probe["port"]]
     given = [*container.get("args", ()), settings_of(name).get("NOTIFY_WORKER_HEALTH_PORT")]
     assert port in given or f"--port={port}" in given
 
 
-@pytest.mark.parametrize(("name", "probe"), PROBES)
+@pytest.mark.parametrize(("name", "probe"), OVER_HTTP)
 def test_a_probe_uses_an_existing_endpoint(name: str, probe: Manifest) -> None:
-    path = probe["httpGet"]["path"]
+    path = probe["path"]
     if name == "api":
         settings = Settings(database_url=SecretStr("postgresql://nobody@127.0.0.1:1/nothing"))
         app = build_app(context_of(settings))
@@ -143,6 +147,14 @@ def test_a_probe_uses_an_existing_endpoint(name: str, probe: Manifest) -> None:
         assert path == livez.PATH
     else:
         assert (EMBEDDED[name].health or "").endswith(path)
+
+
+def test_grpc_is_probed_by_its_own_health_where_it_listens() -> None:
+    assert [name for name, _ in OVER_GRPC] == ["grpc"] * 3
+    (port,) = {probe["port"] for _, probe in OVER_GRPC}
+    assert [one["containerPort"] for one in CONTAINERS["grpc"]["ports"]] == [port] == [Settings().grpc_port]
+    assert {probe.get("service") for _, probe in OVER_GRPC} == {None, server.HEADS}
+    assert settings_of("grpc")["NOTIFY_GRPC_HOST"] == "0.0.0.0"  # noqa: S104
 
 
 def test_an_api_without_a_database_is_taken_out_of_service_and_not_restarted() -> None:
@@ -157,6 +169,11 @@ def test_every_process_gets_as_long_to_stop_as_in_the_embedded_stack() -> None:
         if command.name in UNITS:
             limits = directives(command.name, "TimeoutStopSec") or ["90"]
             assert int(limits[0]) >= command.stop_seconds
+
+
+def test_calls_of_grpc_that_are_under_way_have_time_to_end() -> None:
+    assert PODS["notify-grpc"]["spec"]["terminationGracePeriodSeconds"] > server.STOP_SECONDS + server.FLUSH_SECONDS
+    assert int(directives("grpc", "TimeoutStopSec")[0]) > server.STOP_SECONDS + server.FLUSH_SECONDS
 
 
 def test_every_service_and_deployment_selects_its_pods_and_ports() -> None:
@@ -180,7 +197,7 @@ def test_no_container_runs_as_root_or_writes_to_its_image() -> None:
             assert container["resources"].keys() == {"requests", "limits"}
 
 
-@pytest.mark.parametrize("name", ["api", "worker"])
+@pytest.mark.parametrize("name", ["api", "grpc", "worker"])
 def test_a_process_that_reads_queues_has_a_place_for_its_mirrors(name: str) -> None:
     dockerfile = (DEPLOY.parent / "Dockerfile").read_text(encoding="utf-8")
     (folder,) = re.findall(r"\bNOTIFY_DATA_DIR=(\S+)", dockerfile)
@@ -207,7 +224,7 @@ def test_workers_are_scaled_by_an_existing_metric() -> None:
     assert set(stages.split("|")) <= set(STAGE_NAMES)
 
 
-@pytest.mark.parametrize("name", ["api", "worker", "beat"])
+@pytest.mark.parametrize("name", ["api", "worker", "beat", "grpc"])
 def test_a_unit_waits_for_the_migration(name: str) -> None:
     assert "notify-migrate.service" in directives(name, "After")[0]
     assert directives(name, "Requires") == ["notify-migrate.service"]

@@ -66,9 +66,6 @@ class Server:
         return said
 
 
-HEALTHY = {"method": HEALTH, "body": {}, "metadata": []}
-
-
 def ingest(queue: str, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
     metadata = [[key.lower(), value] for key, value in (headers or {}).items()]
     return {"method": INGEST, "body": {"queue": queue}, "metadata": metadata}
@@ -116,6 +113,14 @@ def server(settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
 def requests(database: Database) -> list[Any]:
     with database.begin() as connection:
         return list(connection.exec_driver_sql("SELECT queue, id, state FROM notify.requests"))
+
+
+def kubernetes_probes() -> list[Mapping[str, Any]]:
+    """The calls that Kubernetes makes."""
+    deployment, _ = yaml.safe_load_all((ROOT / "deploy" / "kubernetes" / "grpc.yaml").read_text(encoding="utf-8"))
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    probes = [container[f"{kind}Probe"]["grpc"] for kind in ("startup", "liveness", "readiness")]
+    return [{"method": HEALTH, "body": {"service": probe.get("service", "")}, "metadata": []} for probe in probes]
 
 
 def codes(server: Server, *calls: Mapping[str, Any]) -> list[str]:
@@ -178,21 +183,22 @@ def test_the_printed_example_takes_in_a_head(
     assert said == f"request/{queue}/{number}\n"
 
 
-def test_while_the_database_is_away_calls_are_told_so_and_the_containers_probe_passes(
+def test_while_the_database_is_away_calls_are_told_so_and_the_containers_probes_pass(
     settings: dict[str, str],
     program: Program,  # noqa: F811
     tmp_path: Path,
 ) -> None:
     away = {**settings, "NOTIFY_DATABASE_URL": "postgresql://notify@127.0.0.1:1/notify"}
     with serving(away, tmp_path / "server.log") as server:
-        refused, healthy = server.call(ingest("app/main", program(Scope.EVENTS_WRITE)), HEALTHY)["answers"]
+        answers = server.call(ingest("app/main", program(Scope.EVENTS_WRITE)), *kubernetes_probes())["answers"]
         compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
         *_, probe = compose["services"]["grpc"]["healthcheck"]["test"]
         run([sys.executable, "-c", probe.replace(USUAL_ADDRESS, f"127.0.0.1:{server.port}")], check=True)
 
+    refused, *healthy = answers
     assert refused["code"] == "UNAVAILABLE"
     assert "database" in refused["words"]
-    assert healthy["body"] == {"status": "SERVING"}
+    assert [one["body"] for one in healthy] == [{"status": "SERVING"}] * 3
 
 
 def test_a_server_that_is_told_to_stop_finishes_the_call_that_is_under_way(
