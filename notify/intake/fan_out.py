@@ -98,9 +98,9 @@ class FanOut:
             rows, outcomes = plan(claimed, known, mentioned, host=self._host, rng=self._rng, operators=self._operators)
             # First, and with the item's lock: an event that is withdrawn meanwhile must not be told to anybody.
             ours = events.settle(connection, outcomes)
-            told_of = {id_ for id_, _ in ours}
-            rows = [row for row in rows if row.event_id in told_of]
-            written = bundling.write(connection, rows, known=known, window=self._bundle)
+            ids = {id_ for id_, _ in ours}
+            told_of = [(claim, event) for claim, event in claimed if event.id in ids]
+            written = self._write(connection, rows, told_of, known, mentioned)
             self._checkpoint(FAN_OUT_WRITTEN)
         self._checkpoint(FAN_OUT_COMMITTED)
         ended = [one for one in outcomes if one.name in ours]
@@ -112,6 +112,25 @@ class FanOut:
     def bury(self, connection: Connection, ids: Sequence[int]) -> None:
         """Mark these events as dead; nobody was notified of them."""
         events.end(connection, ids, EventStatus.DEAD)
+
+    def _write(
+        self,
+        connection: Connection,
+        rows: Sequence[NewNotification],
+        told_of: Sequence[tuple[Claim, Event]],
+        known: Known,
+        mentioned: Mentioned,
+    ) -> Counter[str]:
+        """Write the rows of these events; those whose audience depends on earlier events of the batch after them."""
+        written: Counter[str] = Counter()
+        for number, turn in enumerate(in_turn([event for _, event in told_of])):
+            if number:
+                known = replace(known, told_broken=people.told_broken(connection, sorted(turn)))
+                late = [pair for pair in told_of if pair[1].id in turn]
+                rows, _ = plan(late, known, mentioned, host=self._host, rng=self._rng, operators=self._operators)
+            due = [row for row in rows if row.event_id in turn]
+            written += bundling.write(connection, due, known=known, window=self._bundle)
+        return written
 
     def _time(self, fanned_out: Sequence[Event], *, seconds: float) -> None:
         """Count the age of these events, whose batch took this long."""
@@ -159,6 +178,18 @@ def _with_people(connection: Connection, known: Known, batch: Sequence[Event], n
 def _stated_people(event: Event) -> tuple[str, ...]:
     """The people whom the event itself names."""
     return (*event.requested_reviewers, *(name for name, _ in event.suspects))
+
+
+def in_turn(batch: Sequence[Event]) -> list[set[int]]:
+    """The ids of these events, in parts in which nobody's audience depends on another event."""
+    parts: list[set[int]] = [set()]
+    last: dict[str, int] = {}
+    for event in sorted(batch, key=lambda one: one.id):
+        part = last.get(event.topic, -1) + 1 if event.type in AFTER_OTHERS else last.get(event.topic, 0)
+        last[event.topic] = part
+        parts += [set() for _ in range(part + 1 - len(parts))]
+        parts[part].add(event.id)
+    return parts
 
 
 def mentions_in(event: Event) -> tuple[Readings, ...]:

@@ -24,6 +24,7 @@ from tests.support.queues import MAIN, World, queue_settings, world_of
 from tests.support.remotes import MemorySourceControl
 
 QUEUE, OTHER = "monorepo/main", "monorepo/next"
+SUCCESS, FAILURE = BuildStatus.SUCCESS, BuildStatus.FAILURE
 OPENED = datetime(2026, 3, 2, 9, tzinfo=UTC)
 
 
@@ -47,13 +48,14 @@ class Story:
             self._merged(sha, merges)
         return sha
 
-    def validate(self, status: BuildStatus, *, queue: str = QUEUE) -> RequestId:
-        """Take the newest head in, and build it to this end."""
+    def validate(self, status: BuildStatus, *, queue: str = QUEUE, fan_out: bool = True) -> RequestId:
+        """Take the newest head in, build it to this end, and tell of it unless *fan_out* is to come later."""
         id_ = self.world.queues.ingest(queue)
         self.world.drain()
         self.world.end(id_, status)
         self.world.drain()
-        self.worker.fan_out()
+        if fan_out:
+            self.worker.fan_out()
         return id_
 
     def told(self) -> list[tuple[str, str, str]]:
@@ -181,6 +183,29 @@ def test_a_further_red_head_is_told_to_those_whose_commits_are_new_and_to_subscr
     assert story.became(story.validate(BuildStatus.FAILURE)) == {"dana": "author", "sam": "subscriber"}
     story.push(author="bob")
     assert story.became(story.validate(BuildStatus.SUCCESS)) == {"dana": "author", "sam": "subscriber"}
+
+
+def test_heads_that_are_fanned_out_together_tell_whom_each_tells_by_itself(story: Story) -> None:
+    story.push(author="alice")
+    story.validate(SUCCESS)
+    ends = []
+    for author, status in [
+        ("dana", FAILURE),
+        ("bob", FAILURE),
+        ("forge", SUCCESS),
+        ("alice", FAILURE),
+        ("bob", SUCCESS),
+    ]:
+        story.push(author=author)
+        ends.append(story.validate(status, fan_out=False))
+    story.worker.fan_out()
+    assert [story.became(one) for one in ends] == [
+        {"dana": "author", "sam": "subscriber"},
+        {"bob": "author", "dana": "already_told", "sam": "subscriber"},
+        {"bob": "author", "dana": "author", "sam": "subscriber"},
+        {"alice": "author", "sam": "subscriber"},
+        {"alice": "author", "sam": "subscriber"},
+    ]
 
 
 def test_an_author_who_subscribes_is_told_of_every_red_head(story: Story) -> None:
