@@ -38,6 +38,7 @@ from notify.heads.ingest import ingest
 from notify.heads.steps import WAIT_FOR_SLOT, Steps
 from notify.store.database import UNAVAILABLE, Database
 from notify.store.heads import polls, requests
+from notify.store.heads.polls import Look
 from notify.store.heads.requests import Requests
 from notify.store.outbox import items
 from notify.store.outbox.items import ItemOutcome
@@ -252,9 +253,9 @@ class HeadsStage:
             taken = polls.take(connection, list(self._queues.settings), every=self._poll)
         if taken:
             self._checkpoint(checkpoints.HEADS_LOOK_TAKEN)
-        for name in taken:
+        for look in taken:
             if not self._stopping:
-                self._look(name)
+                self._look(look)
         return self._batch.drain()
 
     def stop(self, *, at_most_seconds: float = 0.0) -> None:
@@ -262,16 +263,16 @@ class HeadsStage:
         self._batch.stop(at_most_seconds=at_most_seconds)
         self._heads.close()
 
-    def _look(self, name: str) -> None:
+    def _look(self, look: Look) -> None:
         """Take in the queue's head; a queue that cannot be looked at stops no other."""
         fault = None
         try:
-            self._queues.ingest(name, checkpoint=self._checkpoint)
+            self._queues.ingest(look.queue, checkpoint=self._checkpoint)
         except (SourceControlUnavailable, NotFound) as error:
             fault = str(error)
-            log.warning("heads.poll_failed", queue=name, fault=type(error).__name__)
+            log.warning("heads.poll_failed", queue=look.queue, fault=type(error).__name__)
         with self._database.single() as connection:
-            polls.note(connection, name, fault=fault)
+            polls.note(connection, look, every=self._poll, fault=fault)
 
 
 def _again(claim: Claim, after: timedelta) -> ItemOutcome:

@@ -11,6 +11,7 @@ from notify.domain.heads import BuildStatus
 from notify.store.database import Database
 from notify.store.heads import polls
 from tests.cli.conftest import Notify
+from tests.support.harness import MINUTE
 from tests.support.queues import queue_settings, world_of
 from tests.support.remotes import GitRemote, needs_git
 from tests.support.smtp import nobody_listening
@@ -101,11 +102,11 @@ def test_a_command_that_is_no_program_here_is_named_unless_it_is_in_the_checkout
 @pytest.mark.usefixtures("configure")
 def test_a_queue_that_workers_cannot_look_at_is_named(notify: Notify, database: Database) -> None:
     with database.begin() as connection:
-        polls.make_due(connection, [QUEUE, "gone/main"])
-        polls.note(connection, "gone/main", fault="no answer")
+        gone, known = polls.take(connection, [QUEUE, "gone/main"], every=MINUTE)
+        polls.note(connection, gone, every=MINUTE, fault="no answer")
     assert found(notify)["polls of refs"]["ok"]
     with database.begin() as connection:
-        polls.note(connection, QUEUE, fault="no answer")
+        polls.note(connection, known, every=MINUTE, fault="no answer")
     said = found(notify)["polls of refs"]
     assert (said["ok"], QUEUE in said["found"]) == (False, True)
 

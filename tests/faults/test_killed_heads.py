@@ -14,7 +14,7 @@ from notify.store.database import Database
 from tests.support.bare_worker import bare_worker
 from tests.support.command_queue import GREEN_REF, QUEUE, command_queue, push
 from tests.support.doorbell import RecordingDoorbell
-from tests.support.fault_scenario import LEASES_END
+from tests.support.fault_scenario import LEASES_END, LOOKS_END
 from tests.support.forge import ForgeHarness, forge_harness
 from tests.support.remotes import GitRemote, needs_git
 from tests.support.smtp import ScriptedRelay
@@ -50,10 +50,8 @@ REPAIRED = (
 CANCELLED = (checkpoints.HEADS_CANCELLED, checkpoints.HEADS_TOLD)
 SUPERSEDED = (checkpoints.HEADS_CLAIMED, checkpoints.HEADS_SUPERSEDED)
 FORCED = (checkpoints.HEADS_SLOT_RELEASED, checkpoints.HEADS_FAILED, checkpoints.HEADS_TOLD)
-MAKE_DUE = """
-    UPDATE notify.work_items SET due_at = now() WHERE stage = 'heads' AND lane < 8;
-    UPDATE notify.queue_polls SET due_at = now();
-"""
+TIME_PASSES = "UPDATE notify.work_items SET due_at = now() WHERE stage = 'heads' AND lane < 8"
+LOOK = "UPDATE notify.queue_polls SET due_at = now()"
 SPEND_BUDGET = "UPDATE notify.work_items SET failures = max_failures - 1 WHERE stage = 'heads'"
 BROKEN_EMAIL = ("bob", "queue.head.broken", "author")
 RECOVERED_EMAIL = ("bob", "queue.head.recovered", "author")
@@ -79,16 +77,18 @@ class Heads:
 
     def die_at(self, point: str) -> None:
         """A worker process, which sends nothing, works until it is killed at this point; then its leases end."""
-        self.forge.rows(MAKE_DUE)
+        self.forge.rows(TIME_PASSES)
+        self.forge.rows(LOOK)
         with bare_worker({**self.environment, CRASH_AT: point}, self.log) as doomed:
             assert doomed.wait_until_dead() == KILLED, self.log.read_text()
         self.forge.rows(LEASES_END)
+        self.forge.rows(LOOKS_END)
 
     def finish(self) -> None:
         """Work until every request is at its end, and send all emails."""
 
         def is_ended() -> bool:
-            self.forge.rows(MAKE_DUE)
+            self.forge.rows(TIME_PASSES)
             self.stage.drain()
             return not self.forge.rows("SELECT id FROM notify.work_items WHERE stage = 'heads' AND lane < 9")
 
@@ -150,7 +150,7 @@ def test_a_head_that_repairs_its_queue_is_told_and_promoted_once_wherever_its_wo
     heads: Heads, point: str
 ) -> None:
     heads.push("broken change")
-    heads.forge.rows(MAKE_DUE)
+    heads.ingest()
     heads.finish()
     sha = heads.push("repaired")
     heads.die_at(point)

@@ -39,6 +39,8 @@ LEASES_END = """
     UPDATE notify.work_items SET due_at = now() - interval '1 second' WHERE lane = 8;
     UPDATE notify.work_items SET due_at = now() - interval '1 second' WHERE lane = 8;
 """
+# A look at a queue's ref is a lease too; those that are an hour away are waited for.
+LOOKS_END = "UPDATE notify.queue_polls SET due_at = now() WHERE due_at <= now() + interval '1 minute'"
 
 
 class FaultScenario:

@@ -6,10 +6,12 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
+# A look whose worker ends in it is repeated.
+LEASE = timedelta(minutes=1)
 _TAKE = """
-    INSERT INTO notify.queue_polls AS known (queue, due_at) SELECT unnest(%(queues)s::text[]), now() + %(every)s
+    INSERT INTO notify.queue_polls AS known (queue, due_at) SELECT unnest(%(queues)s::text[]), now() + %(lease)s
     ON CONFLICT (queue) DO UPDATE SET due_at = excluded.due_at WHERE known.due_at <= now()
-    RETURNING queue"""
+    RETURNING queue, due_at"""
 _DUE = """
     SELECT 1 FROM unnest(%(queues)s::text[]) AS wanted(queue) LEFT JOIN notify.queue_polls AS known USING (queue)
     WHERE coalesce(known.due_at, '-infinity') <= now() LIMIT 1"""
@@ -17,9 +19,10 @@ _NOW = """
     INSERT INTO notify.queue_polls AS known (queue, due_at) SELECT unnest(%(queues)s::text[]), now()
     ON CONFLICT (queue) DO UPDATE SET due_at = least(known.due_at, excluded.due_at)"""
 _NOTE = """
-    UPDATE notify.queue_polls SET fault = left(%(fault)s, 250),
+    UPDATE notify.queue_polls SET due_at = CASE WHEN due_at = %(until)s THEN now() + %(every)s ELSE due_at END,
+        fault = left(%(fault)s, 250),
         fault_at = CASE WHEN %(fault)s::text IS NOT NULL THEN coalesce(fault_at, now()) END
-    WHERE queue = %(queue)s AND (fault IS NOT NULL OR %(fault)s::text IS NOT NULL)"""
+    WHERE queue = %(queue)s"""
 _FAULTS = "SELECT queue, fault, fault_at FROM notify.queue_polls WHERE fault IS NOT NULL"
 
 
@@ -32,9 +35,18 @@ class PollFault:
     since: datetime
 
 
-def take(connection: Connection, queues: Sequence[str], *, every: timedelta) -> list[str]:
-    """Those of these queues whose refs are to be looked at now, by one process alone."""
-    return sorted(connection.exec_driver_sql(_TAKE, {"queues": sorted(queues), "every": every}).scalars())
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The right to look at a queue's ref, until then alone."""
+
+    queue: str
+    until: datetime
+
+
+def take(connection: Connection, queues: Sequence[str], *, every: timedelta) -> list[Look]:
+    """Looks at those of these queues whose refs are to be looked at now."""
+    values = {"queues": sorted(queues), "lease": min(every, LEASE)}
+    return sorted((Look(*row) for row in connection.exec_driver_sql(_TAKE, values)), key=lambda one: one.queue)
 
 
 def is_due(connection: Connection, queues: Sequence[str]) -> bool:
@@ -48,9 +60,15 @@ def make_due(connection: Connection, queues: Sequence[str]) -> None:
         connection.exec_driver_sql(_NOW, {"queues": sorted(queues)})
 
 
-def note(connection: Connection, queue: str, *, fault: str | None) -> None:
-    """How the look went; None: well."""
-    connection.exec_driver_sql(_NOTE, {"queue": queue, "fault": fault})
+def note(connection: Connection, look: Look, *, every: timedelta, fault: str | None) -> None:
+    """
+    How the look went; the next one is in so much time, or at once if that was asked for meanwhile.
+
+    Args:
+        fault: None: well.
+    """
+    values = {"queue": look.queue, "until": look.until, "every": every, "fault": fault}
+    connection.exec_driver_sql(_NOTE, values)
 
 
 def faults(connection: Connection) -> list[PollFault]:
