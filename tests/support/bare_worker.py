@@ -25,6 +25,10 @@ class BareWorker:
     def __init__(self, process: Popen[bytes]) -> None:
         self._process = process
 
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
     def kill(self) -> None:
         """End it as a power cut would."""
         self._process.send_signal(SIGKILL)
