@@ -46,12 +46,12 @@ def delivered(request: pytest.FixtureRequest) -> "Delivered":
 
 
 @pytest.fixture(scope="session")
-def _delivery_stack(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[DeliveryStack]":
+def _delivery_stack() -> "Iterator[DeliveryStack]":
     with ExitStack() as exits:
         try:
             from notify.testing.delivery_stack import delivering
 
-            stack = exits.enter_context(delivering(tmp_path_factory.mktemp("notify")))
+            stack = exits.enter_context(delivering())
         except ModuleNotFoundError as error:
             if (error.name or "notify").partition(".")[0] == "notify":
                 raise

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, chdir, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 
 from rich.console import Console
@@ -89,18 +90,19 @@ class DeliveryStack:
 
 
 @contextmanager
-def delivering(folder: Path) -> Iterator[DeliveryStack]:
+def delivering() -> Iterator[DeliveryStack]:
     """
-    A stack that lasts for the block. It has settings of its own, whatever this process's are.
+    A stack that lasts for the block, as does its folder. It has settings of its own, whatever this process's are.
 
     Raises:
         ModuleNotFoundError: The extra ``embedded`` is not installed.
     """
-    ports = {name: free_port() for name in PORTS}
-    settings = Settings(data_dir=folder / "notify", bundle_seconds=0, worker_concurrency=1, **ports)
-    worker = [command for command in COMMANDS if command.name == "worker"]
-    stack = Stack(settings, commands=worker, console=Console(quiet=True))
     with ExitStack() as exits:
+        folder = exits.enter_context(TemporaryDirectory(prefix="notify-", ignore_cleanup_errors=True))
+        ports = {name: free_port() for name in PORTS}
+        settings = Settings(data_dir=Path(folder) / "data", bundle_seconds=0, worker_concurrency=1, **ports)
+        worker = [command for command in COMMANDS if command.name == "worker"]
+        stack = Stack(settings, commands=worker, console=Console(quiet=True))
         # The worker reads .env where it starts, which must not be the application's: it may name a real relay.
         with chdir(folder):
             exits.enter_context(stack)
