@@ -22,6 +22,7 @@ from notify.domain.heads import (
     Build,
     BuildReport,
     Fact,
+    InvalidUri,
     Request,
     RequestState,
     decided,
@@ -96,7 +97,7 @@ class Steps:
             return self._move(replace(request, state=RequestState.SUPERSEDED))
         self.reporter.progress(request)
         last_green = queue.last_green_uri
-        descends = last_green is not None and self.source.is_ancestor(last_green, request.uri)
+        descends = last_green is not None and self._descends(request.uri, last_green)
         strategy, base = strategy_of(last_green, descends=descends)
         if not take_slot(self.stores, request.id, queue=queue, most=self.queue.max_concurrent):
             return request
@@ -105,6 +106,12 @@ class Steps:
         if moved.state is not RequestState.PROCESSING:
             self._free(request)
         return moved
+
+    def _descends(self, uri: str, last_green: str) -> bool:
+        try:
+            return self.source.is_ancestor(last_green, uri)
+        except InvalidUri:  # of the queue's former remote or ref
+            return False
 
     def _build(self, request: Request) -> Request:
         """Start the build, or look at it; record its end."""

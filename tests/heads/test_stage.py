@@ -55,6 +55,22 @@ def test_a_descendant_of_a_green_head_is_built_incrementally(world: World) -> No
     assert (world.get(third).strategy, world.get(third).base_uri) == (Strategy.FULL, None)
 
 
+def test_a_queue_whose_remote_moves_is_validated_in_full(world: World) -> None:
+    world.push()
+    first = world.queues.ingest(QUEUE)
+    world.drain()
+    world.end(first)
+    world.drain()
+    world.queues.settings = {QUEUE: replace(world.queues.settings[QUEUE], remote="elsewhere")}
+    second = world.queues.ingest(QUEUE)
+    world.drain()
+    world.end(second)
+    world.drain()
+    moved = world.get(second)
+    assert (moved.strategy, moved.base_uri, moved.state) == (Strategy.FULL, None, RequestState.SUCCEEDED)
+    assert world.stores.queues.get(QUEUE).last_green_uri == moved.uri
+
+
 def test_a_hundred_that_take_in_one_head_make_one_request(database: Database) -> None:
     world = world_of(database, queue_settings())
     world.push()
