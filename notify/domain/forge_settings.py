@@ -85,9 +85,15 @@ class GitHubActionsRunner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandRunner:
-    """An argument vector, run without a shell."""
+    """
+    An argument vector, run without a shell.
+
+    Args:
+        output_url: A build's output is shown below it, under the build's id; None: nowhere.
+    """
 
     command: tuple[str, ...]
+    output_url: str | None = None
 
 
 Runner = HttpRunner | GitHubActionsRunner | CommandRunner

@@ -165,4 +165,4 @@ def _runner(runner: HttpTable | GitHubActionsTable | CommandTable) -> Runner:
         case GitHubActionsTable():
             return GitHubActionsRunner(workflow=runner.workflow, ref=runner.ref)
         case CommandTable():
-            return CommandRunner(command=tuple(runner.command))
+            return CommandRunner(command=tuple(runner.command), output_url=runner.output_url)

@@ -138,6 +138,7 @@ class GitHubActionsTable(Table):
 class CommandTable(Table):
     kind: Literal["command"]
     command: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+    output_url: Url | None = None
 
 
 class QueueTable(Table):

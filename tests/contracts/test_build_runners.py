@@ -120,10 +120,12 @@ class ByCommand:
         unfinished.rename(self.folder / "end")
 
 
-def by_command(folder: Path, command: tuple[str, ...] | None = None, *, seconds: float = 60) -> ByCommand:
+def by_command(
+    folder: Path, command: tuple[str, ...] | None = None, *, seconds: float = 60, output_url: str | None = None
+) -> ByCommand:
     remote = GitRemote(folder / "remote.git")
     remote.point("refs/heads/main", remote.commit("first"))
-    settings = CommandRunner(command=command or (sys.executable, "-c", WAITING, str(folder)))
+    settings = CommandRunner(command=command or (sys.executable, "-c", WAITING, str(folder)), output_url=output_url)
     queue = QueueSettings(
         name="main",
         forge="github",
@@ -267,6 +269,14 @@ def test_a_command_that_takes_too_long_has_timed_out(tmp_path: Path) -> None:
     peer = by_command(tmp_path, seconds=0.2)
     build = peer.runner.start(request_of(peer))
     assert ended(peer, build).status is BuildStatus.TIMED_OUT
+
+
+@needs_git
+@pytest.mark.parametrize("output_url", [None, "https://builds.example"])
+def test_a_command_names_where_its_output_is_shown_if_it_is_anywhere(tmp_path: Path, output_url: str | None) -> None:
+    command = by_command(tmp_path, ("true",), output_url=output_url)
+    id_ = command.runner.start(request_of(command))
+    assert ended(command, id_).url == (output_url and f"{output_url}/{id_}")
 
 
 @needs_git

@@ -118,6 +118,10 @@ def test_a_prefix_begins_every_link(read: Read) -> None:
             GitHubActionsRunner(workflow="validate.yml", ref="refs/heads/main"),
         ),
         ('{ kind = "command", command = ["make", "test"] }', CommandRunner(command=("make", "test"))),
+        (
+            '{ kind = "command", command = ["make"], output_url = "http://127.0.0.1:8030/builds/" }',
+            CommandRunner(command=("make",), output_url="http://127.0.0.1:8030/builds"),
+        ),
     ],
 )
 def test_every_kind_of_runner_is_known(read: Read, runner: str, expected: Any) -> None:

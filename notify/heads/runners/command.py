@@ -65,10 +65,11 @@ class CommandBuildRunner:
         folder = self._known(build_id)
         with _lock(folder) as lock:
             result = read(folder / RESULT)
+        url = f"{self._settings.output_url}/{build_id}" if self._settings.output_url else None
         if result is None:
-            return BuildReport(status=BuildStatus.RUNNING if lock is None else BuildStatus.UNEXPECTED_ERROR)
+            return BuildReport(status=BuildStatus.RUNNING if lock is None else BuildStatus.UNEXPECTED_ERROR, url=url)
         projects = tuple(ProjectResult(name, degree) for name, degree in result["projects"].items())
-        return BuildReport(status=BuildStatus(result["status"]), projects=projects)
+        return BuildReport(status=BuildStatus(result["status"]), url=url, projects=projects)
 
     def cancel(self, build_id: str) -> None:
         folder = self._known(build_id)
