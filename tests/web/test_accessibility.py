@@ -1,6 +1,5 @@
 """Everybody can read and use the pages: by ear, by keyboard, with low contrast, in both colour schemes."""
 
-from html.parser import HTMLParser
 from itertools import pairwise
 from re import findall
 
@@ -10,6 +9,7 @@ from notify.http.pages import Pages
 from notify.resources import folder
 from tests.support import sample_pages
 from tests.support.emails import NOON
+from tests.support.html_tree import Tree
 
 PAGES = Pages()
 STYLES = (folder("templates") / "pages" / "_base.css").read_text(encoding="utf-8")
@@ -18,7 +18,6 @@ PAIRS = [
     *(("ink", "paper"), ("quiet", "paper"), ("accent", "paper"), ("on-accent", "accent")),
     *(("done-ink", "done"), ("trouble-ink", "trouble"), ("trouble-ink", "paper")),
 ]
-EMPTY = {"meta", "input", "br", "link", "img", "hr"}
 
 every_page = pytest.mark.parametrize(
     "html",
@@ -28,37 +27,6 @@ every_page = pytest.mark.parametrize(
         for name, html in sample_pages.pages(PAGES, language, at=NOON)
     ],
 )
-
-
-class Tree(HTMLParser):
-    """Every element of a page with its ancestors, and its text."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.elements: list[Element] = []
-        self._open: list[Element] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        element = Element(tag, dict(attrs), tuple(self._open))
-        self.elements.append(element)
-        if tag not in EMPTY:
-            self._open.append(element)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop().tag == tag
-
-    def handle_data(self, data: str) -> None:
-        for element in self._open:
-            element.words += data
-
-    def all(self, *tags: str) -> list["Element"]:
-        return [one for one in self.elements if one.tag in tags]
-
-
-class Element:
-    def __init__(self, tag: str, attributes: dict[str, str | None], within: tuple["Element", ...]) -> None:
-        self.tag, self.attributes, self.within, self.words = tag, attributes, within, ""
 
 
 def colours(scheme: str) -> dict[str, str]:
