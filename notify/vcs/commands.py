@@ -6,10 +6,12 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from re import search
 from types import MappingProxyType
 
 from notify.domain.head_ports import SourceControlUnavailable
 
+OLDEST_GIT = (2, 31)
 PROTOCOLS = "https:http:ssh:git:file"
 LONGEST_WORDS = 200
 # A repository on disk may hold hooks and settings of strangers; ours take precedence.
@@ -32,7 +34,9 @@ ENVIRONMENT: Mapping[str, str] = MappingProxyType(
         "LC_ALL": "C",
     }
 )
+KEPT = frozenset({"GIT_SSH_COMMAND", "GIT_SSL_CAINFO", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_EXEC_PATH"})
 BATCH_SSH = "ssh -o BatchMode=yes"
+LOOPBACK = ("127.0.0.1", "localhost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ class Git:
             process = subprocess.Popen(  # noqa: S603 - an argument vector
                 ["git", *(word for one in SAFE for word in ("-c", one)), *arguments],  # noqa: S607 - the PATH's git
                 cwd=self.folder,
-                env={**_without_repository(os.environ), **ENVIRONMENT},
+                env=environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -99,14 +103,28 @@ def version(*, seconds: float) -> str:
     return Git(Path.cwd(), seconds).run("--version").output.strip()
 
 
-def _without_repository(environment: Mapping[str, str]) -> dict[str, str]:
-    """Variables such as GIT_DIR would lead into another repository."""
-    kept = {name: value for name, value in environment.items() if not name.startswith("GIT_") or name in KEPT}
+def is_new_enough(stated: str) -> bool:
+    """Whether git of this version can do what we ask of it."""
+    numbers = search(r"(\d+)\.(\d+)", stated)
+    return numbers is not None and (int(numbers[1]), int(numbers[2])) >= OLDEST_GIT
+
+
+def is_usable(*, seconds: float) -> bool:
+    """Whether git is installed, works, and is new enough."""
+    try:
+        return is_new_enough(version(seconds=seconds))
+    except SourceControlUnavailable:
+        return False
+
+
+def environment() -> dict[str, str]:
+    """Our variables without those that would lead into another repository, such as GIT_DIR; loopback needs no proxy."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name in KEPT}
     kept.setdefault("GIT_SSH_COMMAND", BATCH_SSH)
-    return kept
-
-
-KEPT = frozenset({"GIT_SSH_COMMAND", "GIT_SSL_CAINFO", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_EXEC_PATH"})
+    direct = kept.get("no_proxy") or kept.get("NO_PROXY") or ""
+    if direct != "*":
+        kept["no_proxy"] = ",".join(filter(None, (direct, *LOOPBACK)))
+    return {**kept, **ENVIRONMENT}
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

@@ -2,7 +2,6 @@
 
 import socket
 from collections.abc import Iterator
-from re import search
 from shutil import which
 from urllib.parse import urlsplit
 
@@ -17,10 +16,9 @@ from notify.domain.forge_settings import CommandRunner, GitHubActionsRunner, Htt
 from notify.domain.head_ports import NotFound, SourceControlUnavailable
 from notify.heads.stage import Queues
 from notify.store.heads import listing, polls
-from notify.vcs.commands import version
+from notify.vcs.commands import OLDEST_GIT, is_new_enough, version
 
 NAMED = 3
-OLDEST_GIT = (2, 31)
 SECONDS = 5.0
 PORTS = {"http": 80, "https": 443}
 UNKNOWN = "Nobody knows whether its new heads are green."
@@ -53,9 +51,7 @@ def _git() -> Finding:
         stated = version(seconds=SECONDS)
     except SourceControlUnavailable as error:
         return Finding("git", False, str(error), why, fix)
-    numbers = search(r"(\d+)\.(\d+)", stated)
-    is_new = numbers is not None and (int(numbers[1]), int(numbers[2])) >= OLDEST_GIT
-    return Finding("git", is_new, f"{stated}; {wanted} is needed", why, fix)
+    return Finding("git", is_new_enough(stated), f"{stated}; {wanted} is needed", why, fix)
 
 
 def _ref(known: Queues, queue: QueueSettings) -> Finding:
