@@ -1,28 +1,29 @@
 """
-The demo: what happens on two change lists and a pull request; who got an email about it, who did not, and why.
+The demo: what happens on two change lists and a pull request; who got an email about it, who did not, and why. Then the
+pull request is merged into a branch that a queue validates.
 
 The application emits the events of the change lists; those of the pull request come from the embedded forge by webhook.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any
 from uuid import uuid4
 
-import httpx
 from rich.console import Console
 from sqlalchemy import make_url
 
 import notify
 from notify import wiring
-from notify.cli import sample
+from notify.cli import demo_queue, sample
+from notify.cli.demo_emails import BUNDLE_SECONDS, HEADERS, NotInTime, emails_of, until, wait
+from notify.cli.demo_queue import BRANCH, QueueStory, as_person, facts_of
 from notify.cli.output import console, print_json
 from notify.domain import events
-from notify.domain.errors import NotifyError
 from notify.domain.fan_out import Why
+from notify.domain.forge_settings import QueueSettings
 from notify.domain.outcomes import DeliveryStatus, JobStatus
 from notify.domain.ports import Doorbell
 from notify.domain.preferences import Person
@@ -30,24 +31,18 @@ from notify.domain.schedule import Mode
 from notify.domain.stages import DELIVER
 from notify.embedded.completion import replaced
 from notify.embedded.data_folder import RunningStack
+from notify.embedded.forge.git.queue import QUEUE, REPOSITORY
 from notify.embedded.forge.server import FORGE
-from notify.embedded.mailbox import read
 from notify.embedded.stack import EMAILS, Stack
 from notify.settings import Settings
 from notify.store.database import Database
 from notify.store.directory import directory, preferences
 from notify.store.forges import deliveries
-from notify.store.outbox import jobs, retry_cancel_replay
-from notify.store.outbox.jobs import EventWithPeople, NotificationView
+from notify.store.outbox import retry_cancel_replay
 from notify.store.outbox.retry_cancel_replay import Action
+from notify.vcs.commands import OLDEST_GIT
 
 LOG = "demo.log"
-LIMIT_SECONDS = 30
-POLL_SECONDS = 0.05
-BUNDLE_SECONDS = 3
-"""Short, so that nobody waits three minutes for the bundle."""
-
-HEADERS = {"to": "To", "subject": "Subject", "message_id": "Message-ID"}
 LABELS = {**HEADERS, "reason": "Reason", "about": "About", "sent": "Sent"}
 
 PEOPLE = (
@@ -87,29 +82,25 @@ EVENTS: Sequence[Mapping[str, Any]] = (
     {"type": events.REVIEW_SUBMITTED, "actor": "dana", "cl": RETRY, "review": APPROVAL},
     {"type": "cl.merged", "actor": "bob", "cl": INDEX},
 )
-OWNER, REPOSITORY = "example", "monorepo"
 PULL = {
     "title": "Retry the index",
     "body": "The index is built again after a fault of the disk.",
-    "head": "retry-the-index",
+    "head": BRANCH,
     "base": "main",
 }
+NEEDS_GIT = f"What a queue does is not shown: that needs git {'.'.join(map(str, OLDEST_GIT))} or newer on this machine."
 REMARK = {"body": "Nice. How long does it wait between two *attempts*?"}
-
-
-class NoEmails(NotifyError):
-    """The sample emails were not sent within half a minute; the log says why."""
 
 
 def run(settings: Settings, *, once: bool, as_json: bool) -> None:
     """
-    Start the stack, emit the sample events and show what came of them.
+    Start the stack, emit the sample events, break and mend the forge's queue, and show what came of it all.
 
     Args:
         once: Stop then; otherwise stay until Ctrl-C.
 
     Raises:
-        NoEmails: Not all were sent in time.
+        NotInTime: Not all of it happened in time.
     """
     progress = Console(stderr=True, highlight=False)
     data_dir = settings.data_dir.resolve()
@@ -119,15 +110,25 @@ def run(settings: Settings, *, once: bool, as_json: bool) -> None:
 
         def show(running: RunningStack) -> None:
             forge = "; a pull request is opened on the forge" if "forge" in running.urls else ""
-            progress.print(f"Emitting {len(EVENTS)} events{forge}; the last email leaves {BUNDLE_SECONDS} s later ...")
+            progress.print(
+                f"Emitting {len(EVENTS)} events{forge}; the last email leaves {BUNDLE_SECONDS} s later ...",
+                soft_wrap=True,
+            )
+            database = wiring.database(stack.settings, pool_size=1)
             try:
-                result = _play(stack.settings, running)
-            except NoEmails:
-                raise NoEmails(log=log.name) from None
+                result = _play(stack.settings, running, database)
+                if not as_json:
+                    _print(result)
+                heads = _play_queue(stack.settings, running, database, number=result["pull_request"], quiet=as_json)
+            except NotInTime:
+                raise NotInTime(log=log.name) from None
+            finally:
+                database.close()
+            where = {"database": make_url(running.settings["database_url"]).render_as_string(), "log": log.name}
             if as_json:
-                print_json({**result, "log": log.name})
+                print_json({**result, "heads": heads, "urls": running.urls, **where})
             else:
-                _print({**result, "log": log.name}, stays=not once)
+                _print_where(where, running.urls, stays=not once)
 
         progress.print(
             f"Starting PostgreSQL, Valkey, the API, a worker, beat, Flower and a forge; their log is {log.name} ...",
@@ -136,31 +137,66 @@ def run(settings: Settings, *, once: bool, as_json: bool) -> None:
         stack.run(show, stay=not once)
 
 
-def _play(settings: Settings, running: RunningStack) -> dict[str, Any]:
-    database, doorbell = wiring.database(settings, pool_size=1), wiring.doorbell(settings)
-    try:
-        _introduce_people(database)
-        keys = _emit_events(database, doorbell)
-        if "forge" in running.urls:
-            keys += _review_pull_request(database, running.urls["forge"])
-        people = [one for event in _wait(database, keys) for one in event.people]
-        due = {one.job_id: one.due_at for one in people if one.job_id and one.due_at}
-        _make_due(database, doorbell, due)
-        found = _wait(database, keys, deferred_too=True)
-    finally:
-        database.close()
-    caught = _caught(settings.data_dir / EMAILS) if "inbox" in running.urls else {}
+def _play(settings: Settings, running: RunningStack, database: Database) -> dict[str, Any]:
+    """What became of the change lists and the pull request. Its number is None without an embedded forge."""
+    doorbell, number = wiring.doorbell(settings), None
+    _introduce_people(database)
+    keys = _emit_events(database, doorbell)
+    if "forge" in running.urls:
+        if queue := _queue(settings, database):
+            demo_queue.push_change(queue)
+        number, told = _review_pull_request(database, running.urls["forge"])
+        keys += told
+    people = [one for event in wait(database, keys) for one in event.people]
+    due = {one.job_id: one.due_at for one in people if one.job_id and one.due_at}
+    _make_due(database, doorbell, due)
+    found = wait(database, keys, deferred_too=True)
     return {
-        "emails": [{**email, **caught.get(email["message_id"], {})} for email in _emails(found, due)],
+        "emails": emails_of(found, folder=_caught_in(settings, running), deferred=due),
         "skipped": [
             {"username": one.username, "actor": event.actor, "why": one.why or ""}
             for event in found
             for one in event.people
             if one.status != JobStatus.SENT
         ],
-        "urls": running.urls,
-        "database": make_url(running.settings["database_url"]).render_as_string(),
+        "pull_request": number,
     }
+
+
+def _play_queue(
+    settings: Settings, running: RunningStack, database: Database, *, number: int | None, quiet: bool
+) -> list[dict[str, Any]]:
+    """What became of the two heads; none without an embedded forge or without git."""
+    if number is None:
+        return []
+    if (queue := _queue(settings, database)) is None:
+        if not quiet:
+            console.print(f"{NEEDS_GIT}\n", soft_wrap=True)
+        return []
+    story = QueueStory(database, queue, running.urls["forge"], _caught_in(settings, running))
+    acts: Mapping[str, Callable[[], dict[str, Any]]] = {
+        f"Bob merges {REPOSITORY}#{number}. The queue {queue.name} validates the merge.": partial(story.merge, number),
+        "Alice pushes a fix.": story.mend,
+    }
+    heads = []
+    for words, act in acts.items():
+        if not quiet:
+            console.print(f"{words}\n", markup=False, soft_wrap=True)
+        heads.append(act())
+        if not quiet:
+            _print_facts(facts_of(heads[-1]))
+            console.print()
+            _print_emails(heads[-1]["emails"])
+    return heads
+
+
+def _queue(settings: Settings, database: Database) -> QueueSettings | None:
+    """The embedded forge's; None: git is not installed."""
+    return wiring.forge_settings(settings, database).queues.get(QUEUE)
+
+
+def _caught_in(settings: Settings, running: RunningStack) -> Path | None:
+    return settings.data_dir / EMAILS if "inbox" in running.urls else None
 
 
 def _introduce_people(database: Database) -> None:
@@ -179,45 +215,33 @@ def _emit_events(database: Database, doorbell: Doorbell) -> list[str]:
         return [notify.emit(connection, event, doorbell=doorbell).key for event in keyed]
 
 
-def _review_pull_request(database: Database, forge_url: str) -> list[str]:
-    """Alice opens a pull request and asks Bob for his review; Carol comments. The keys of what webhooks told of it."""
+def _review_pull_request(database: Database, forge_url: str) -> tuple[int, list[str]]:
+    """
+    Alice opens a pull request and asks Bob for his review; Carol comments.
+
+    Its number, and the keys of what webhooks told of it.
+    """
     with database.begin() as connection:
         last = max((one.id for one in deliveries.listed(connection, forge=FORGE, limit=1)), default=0)
-    with _as_person("alice", forge_url) as alice, _as_person("carol", forge_url) as carol:
-        repository = f"/repos/{OWNER}/{REPOSITORY}"
-        alice.post(f"/orgs/{OWNER}/repos", json={"name": REPOSITORY})  # refused where an earlier demo has made it
-        opened = alice.post(f"{repository}/pulls", json=PULL).raise_for_status().json()
-        asked = alice.post(f"{repository}/pulls/{opened['number']}/requested_reviewers", json={"reviewers": ["bob"]})
+    with as_person("alice", forge_url) as alice, as_person("carol", forge_url) as carol:
+        owner, _, name = REPOSITORY.partition("/")
+        alice.post(f"/orgs/{owner}/repos", json={"name": name})  # refused where it is there already
+        opened = alice.post(f"/repos/{REPOSITORY}/pulls", json=PULL).raise_for_status().json()
+        number: int = opened["number"]
+        asked = alice.post(f"/repos/{REPOSITORY}/pulls/{number}/requested_reviewers", json={"reviewers": ["bob"]})
         asked.raise_for_status()
-        carol.post(f"{repository}/issues/{opened['number']}/comments", json=REMARK).raise_for_status()
-    end = monotonic() + LIMIT_SECONDS
-    while monotonic() < end:
+        carol.post(f"/repos/{REPOSITORY}/issues/{number}/comments", json=REMARK).raise_for_status()
+
+    def told() -> list[str] | None:
         with database.begin() as connection:
             found = [one for one in deliveries.listed(connection, forge=FORGE) if one.id > last]
         # Webhooks come in order, and the comment's is the last.
         is_complete = any(one.event == "issue_comment" for one in found)
-        if is_complete and all(one.status is not DeliveryStatus.PENDING for one in found):
-            return [key for one in reversed(found) for key in one.event_keys]
-        sleep(POLL_SECONDS)
-    raise NoEmails
+        if not is_complete or any(one.status is DeliveryStatus.PENDING for one in found):
+            return None
+        return [key for one in reversed(found) for key in one.event_keys]
 
-
-def _as_person(login: str, forge_url: str) -> httpx.Client:
-    """The embedded forge's API, as this person."""
-    return httpx.Client(base_url=f"{forge_url}/api/v3", headers={"Authorization": f"Bearer person_{login}"})
-
-
-def _wait(database: Database, keys: Sequence[str], *, deferred_too: bool = False) -> list[EventWithPeople]:
-    """The events once every email about them is sent, but for those that wait for a person's hour."""
-    end = monotonic() + LIMIT_SECONDS
-    while monotonic() < end:
-        with database.begin() as connection:
-            found = [event for key in keys if (event := jobs.of_event(connection, key))]
-        people = [one for event in found for one in event.people if deferred_too or not one.deferred_by]
-        if all(event.finished_at for event in found) and all(one.finished_at for one in people):
-            return found
-        sleep(POLL_SECONDS)
-    raise NoEmails
+    return number, until(told)
 
 
 def _make_due(database: Database, doorbell: Doorbell, job_ids: Iterable[int]) -> None:
@@ -228,57 +252,30 @@ def _make_due(database: Database, doorbell: Doorbell, job_ids: Iterable[int]) ->
     doorbell.ring(DELIVER)
 
 
-def _emails(found: Sequence[EventWithPeople], deferred: Mapping[int, datetime]) -> list[dict[str, Any]]:
-    """Each email once, with the events that it is about."""
-    about: dict[int, list[tuple[EventWithPeople, NotificationView]]] = {}
-    for event in found:
-        for one in event.people:
-            if one.job_id is not None and one.status == JobStatus.SENT:
-                about.setdefault(one.job_id, []).append((event, one))
-    return [
-        {
-            "to": told[0][1].to_email,
-            "message_id": f"<{told[0][1].message_id}>",
-            "reason": told[0][1].reason,
-            "about": [f"{event.type} by {event.actor}" for event, _ in told],
-            "sent": _when(job_id, due_at=deferred.get(job_id), count=len(told)),
-        }
-        for job_id, told in sorted(about.items())
-    ]
-
-
-def _when(job_id: int, *, due_at: datetime | None, count: int) -> str:
-    if due_at is not None:
-        return f"as the digest due {due_at:%Y-%m-%d %H:%M} UTC, but now, by `notify jobs retry {job_id}`"
-    return f"as one bundle, {BUNDLE_SECONDS} s after the email before it" if count > 1 else "at once"
-
-
-def _caught(folder: Path) -> dict[str, dict[str, str]]:
-    """What the catcher has, by Message-ID."""
-    found = [read(path.read_bytes()) for path in sorted(folder.glob("*.eml"))]
-    return {
-        email.header("Message-ID"): {name: email.header(header) for name, header in HEADERS.items()} for email in found
-    }
-
-
-def _print(result: Mapping[str, Any], *, stays: bool) -> None:
+def _print(result: Mapping[str, Any]) -> None:
     console.print()
-    for email in result["emails"]:
-        about = [f"{what} ({times})" if times > 1 else what for what, times in Counter(email["about"]).items()]
-        facts = {**email, "about": ", ".join(about)}
-        _print_facts({LABELS[name]: facts[name] for name in LABELS if name in facts})
-        console.print()
+    _print_emails(result["emails"])
     for why in dict.fromkeys(one["why"] for one in result["skipped"]):
         names = sorted({one["username"] for one in result["skipped"] if one["why"] == why})
         of_what = " of their own actions" if why == Why.IS_ACTOR else ""
         console.print(f"{', '.join(names)}: not notified{of_what} ({why})", markup=False)
     console.print()
+
+
+def _print_emails(emails: Sequence[Mapping[str, Any]]) -> None:
+    for email in emails:
+        about = [f"{what} ({times})" if times > 1 else what for what, times in Counter(email["about"]).items()]
+        facts = {**email, "about": ", ".join(about)}
+        _print_facts({LABELS[name]: facts[name] for name in LABELS if name in facts})
+        console.print()
+
+
+def _print_where(where: Mapping[str, str], urls: Mapping[str, str], *, stays: bool) -> None:
     if stays:
-        urls = result["urls"]
         inbox = {"Inbox": urls["inbox"]} if "inbox" in urls else {}
         forge = {"Forge": urls["forge"]} if "forge" in urls else {}
         _print_facts({**inbox, **forge, "API docs": f"{urls['api']}/docs", "Flower": urls["flower"]})
-    _print_facts({"Database": result["database"], "Log": result["log"]})
+    _print_facts({"Database": where["database"], "Log": where["log"]})
     console.print("Stop with Ctrl-C. `make clean` removes the data." if stays else "`make demo` stays up.")
 
 

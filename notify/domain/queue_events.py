@@ -42,6 +42,11 @@ def queue_of(topic: str) -> str | None:
     return topic.removeprefix(TOPIC) if topic.startswith(TOPIC) else None
 
 
+def key_of(queue: str, number: int) -> str:
+    """The key of the event about this request."""
+    return f"{TOPIC}{queue}:{number}"
+
+
 def queue_event(
     event_type: str,
     queue: QueueSettings,
@@ -73,5 +78,5 @@ def queue_event(
         "suspects": [asdict(one) for one in suspects[:SHOWN_SUSPECTS]],
         "more_suspects": max(len(suspects) - SHOWN_SUSPECTS, 0),
     }
-    key = f"queue:{queue.name}:{request.id.number}"
+    key = key_of(queue.name, request.id.number)
     return OwnEvent(key=key, type=event_type, topic=topic_of(queue.name), payload={"queue": payload})

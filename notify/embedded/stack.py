@@ -195,7 +195,12 @@ class Stack:
     def _start_forge(self, api_url: str, *, taken: Sequence[int]) -> None:
         port = self._port("the forge", self.settings.forge_port, taken=taken)
         forge = self._stops.enter_context(
-            forging(self.data_dir / FORGE_FOLDER, webhook_url=f"{api_url}/webhooks/{FORGE}", port=port)
+            forging(
+                self.data_dir / FORGE_FOLDER,
+                webhook_url=f"{api_url}/webhooks/{FORGE}",
+                port=port,
+                builds=wiring.builds_folder(self.settings),
+            )
         )
         self._fill(forges_file=forge.configuration, forge_port=port)
         self.state = replace(self.state, urls={**self.state.urls, "forge": forge.url})

@@ -16,7 +16,15 @@ from notify.wiring.connections import (
     process_doorbell,
 )
 from notify.wiring.event_types import added_templates, store_event_types
-from notify.wiring.forges_and_queues import close_forges, forge_settings, forges, head_stores, ingest, queues
+from notify.wiring.forges_and_queues import (
+    builds_folder,
+    close_forges,
+    forge_settings,
+    forges,
+    head_stores,
+    ingest,
+    queues,
+)
 from notify.wiring.mail import (
     NO_MAIL,
     PREVIEW_KEY,
@@ -67,6 +75,7 @@ __all__ = [
     "StageKind",
     "added_templates",
     "application_doorbell",
+    "builds_folder",
     "celery_app",
     "channels",
     "checkpoint",

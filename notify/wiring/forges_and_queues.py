@@ -15,6 +15,7 @@ from notify.store.database import Database
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from notify.domain.forge_settings import ForgesFile, QueueSettings
     from notify.domain.head_ports import BuildRunner, Stores
@@ -34,7 +35,7 @@ class _Named:
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self._database = database
-        self._folder = settings.data_dir.absolute() / HEADS
+        self._mirrors, self._builds = _heads_folder(settings) / "mirrors", builds_folder(settings)
         self._clients = ExitStack()
         self.file = _read(settings)
 
@@ -65,7 +66,7 @@ class _Named:
         """By queue, as *runners*."""
         from notify.vcs.git import GitSourceControl
 
-        return {one.name: GitSourceControl(one, self._folder / "mirrors") for one in self.file.queues.values()}
+        return {one.name: GitSourceControl(one, self._mirrors) for one in self.file.queues.values()}
 
     @cached_property
     def runners(self) -> dict[str, BuildRunner]:
@@ -93,7 +94,7 @@ class _Named:
                 from notify.heads.runners.command import CommandBuildRunner
 
                 repository_with = self.sources[queue.name].repository_with
-                return CommandBuildRunner(queue.runner, repository_with, self._folder / "builds")
+                return CommandBuildRunner(queue.runner, repository_with, self._builds)
 
 
 _NAMED: WeakKeyDictionary[Database, _Named] = WeakKeyDictionary()
@@ -166,6 +167,15 @@ def close_forges(database: Database) -> None:
     named = _NAMED.pop(database, None)
     if named is not None:
         named.close()
+
+
+def builds_folder(settings: Settings) -> Path:
+    """Where builds of commands are kept, a folder each."""
+    return _heads_folder(settings) / "builds"
+
+
+def _heads_folder(settings: Settings) -> Path:
+    return settings.data_dir.absolute() / HEADS
 
 
 def head_stores(database: Database) -> Stores:

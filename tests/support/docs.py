@@ -38,7 +38,7 @@ from notify.store.directory import directory, preferences
 from tests.support.documentation import PAGES, ROOT, Example, broken_links, examples
 from tests.support.servers import new_database
 
-API = "http://127.0.0.1:8000"
+API, FORGE = "http://127.0.0.1:8000", "http://127.0.0.1:8030"
 SHELL = ("bash", "-euo", "pipefail", "-c")
 TARGET = re.compile(r"^([a-z]+):.*## ", re.MULTILINE)
 IS_SETTING = re.compile(r"NOTIFY_[A-Z_]+=").match
@@ -118,7 +118,9 @@ class Runner:
         if not typed:
             return ""
         variables = self.folder / "variables"
-        script = "\n".join(["set -a", *typed, f"env -0 > {shlex.quote(str(variables))}"]).replace(API, self.api)
+        script = "\n".join(["set -a", *typed, f"env -0 > {shlex.quote(str(variables))}"])
+        forge = f"http://127.0.0.1:{self.settings.forge_port}"
+        script = script.replace(API, self.api).replace(FORGE, forge)
         printed = self._process(example, [*SHELL, script])
         self._environment = dict(one.split("=", 1) for one in variables.read_text(encoding="utf-8").split("\0") if one)
         return printed

@@ -17,11 +17,15 @@ from notify.embedded.forge.server import APP_ID, KEY_FILE, EmbeddedForge, forgin
 
 @contextmanager
 def running_forge(
-    folder: Path, *, webhook_url: str | None = None, now: Callable[[], datetime] | None = None
+    folder: Path,
+    *,
+    webhook_url: str | None = None,
+    now: Callable[[], datetime] | None = None,
+    builds: Path | None = None,
 ) -> Iterator[EmbeddedForge]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / KEY_FILE).write_bytes(_key())
-    with forging(folder, webhook_url=webhook_url, now=now) as forge:
+    with forging(folder, webhook_url=webhook_url, now=now, builds=builds) as forge:
         yield forge
 
 

@@ -68,6 +68,11 @@ class Pull:
     commits: list[str] = field(default_factory=list)
     fork: str | None = None
 
+    @property
+    def shown_on(self) -> str:
+        """The commit whose statuses people want to see."""
+        return self.merge_commit or self.head_sha
+
     def has(self, sha: str) -> bool:
         """Whether it brings or brought this commit."""
         return sha in (self.head_sha, self.merge_commit) or sha in self.commits
@@ -102,7 +107,7 @@ class Repository:
     ``files`` are those of the default branch, by path; ``labels`` have their ids.
 
     ``runs`` are those of its workflows, by id, the oldest first.
-    ``commits`` are all to which a branch ever pointed.
+    ``commits`` are all to which a branch ever pointed; if it ``is_git``, also those below them.
     """
 
     id: int
@@ -117,6 +122,7 @@ class Repository:
     commits: set[str] = field(default_factory=set)
     labels: dict[str, int] = field(default_factory=dict)
     runs: dict[int, Run] = field(default_factory=dict)
+    is_git: bool = False
 
     @property
     def owner(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
+from notify.embedded.forge.git.repositories import GitRepositories
 from notify.embedded.forge.hooks import Hooks
 from notify.embedded.forge.misbehaviour import Answer, Misbehaviour
 from notify.embedded.forge.routes.app_routes import AppRoutes
@@ -39,6 +40,7 @@ class Rest:
     The API of one forge.
 
     Args:
+        git: Makes commits; None: they are made up.
         app_id: Of the app that notify is.
         public_key: PEM; checks the app's tokens.
 
@@ -48,7 +50,16 @@ class Rest:
         hang_up: Cuts the connection from an address and port.
     """
 
-    def __init__(self, state: ForgeState, shapes: Shapes, hooks: Hooks, *, app_id: int, public_key: str) -> None:
+    def __init__(
+        self,
+        state: ForgeState,
+        shapes: Shapes,
+        hooks: Hooks,
+        *,
+        git: GitRepositories | None,
+        app_id: int,
+        public_key: str,
+    ) -> None:
         self.state = state
         self.calls: list[tuple[str, str, int]] = []
         self.hang_up: Callable[[Connection], None] = lambda _: None
@@ -63,7 +74,7 @@ class Rest:
             *WorkflowRoutes(state, shapes, lookup).routes(),
             *AppRoutes(state, shapes, hooks, lookup=lookup, tokens=self._tokens).routes(),
             *ReadingRoutes(state, shapes, lookup).routes(),
-            *PeopleRoutes(state, shapes, lookup).routes(),
+            *PeopleRoutes(state, shapes, lookup, git).routes(),
         )
 
     def behave(self) -> None:

@@ -21,20 +21,25 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from notify.embedded.forge.git import queue
+from notify.embedded.forge.git.repositories import GIT_SECONDS, GitRepositories
+from notify.embedded.forge.git.smart_http import SmartHttp
 from notify.embedded.forge.hooks import Hooks
-from notify.embedded.forge.pages import create_app
+from notify.embedded.forge.pages import Pages, create_app
 from notify.embedded.forge.records import Repository
 from notify.embedded.forge.rest import Connection, Rest
 from notify.embedded.forge.shapes.shapes import Shapes
 from notify.embedded.forge.state import ForgeState
 from notify.embedded.forge.state_file import StateFile
 from notify.embedded.ports import LOOPBACK, listen
+from notify.vcs.commands import is_usable
 
 FORGE = "github"
 APP_ID = 1
 KEY_FILE = "app.pem"
 SECRET_FILE = "webhook-secret"  # noqa: S105 - a file's name
 CONFIGURATION = "forges.toml"
+GIT_FOLDER = "git"
 STOP_SECONDS = 5
 
 
@@ -62,6 +67,7 @@ def forging(
     host: str = LOOPBACK,
     port: int = 0,
     now: Callable[[], datetime] | None = None,
+    builds: Path | None = None,
 ) -> Iterator[EmbeddedForge]:
     """
     A forge in a thread of its own, which notify can be told of by its file.
@@ -73,6 +79,8 @@ def forging(
         webhook_url: Where webhooks go; None: nowhere.
         port: 0 takes any free one.
         now: Its clock, aware UTC; None: the machine's.
+        builds: Where notify keeps builds of commands. The forge shows their output, and has a repository with a
+            queue where git is installed. None: it has neither.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with listen(host, port) as web:
@@ -81,9 +89,15 @@ def forging(
         state = ForgeState(now=now)
         hooks = Hooks(webhook_url, (folder / SECRET_FILE).read_text().strip(), now=state.now)
         shapes = Shapes(state, url, app_id=APP_ID)
-        rest = Rest(state, shapes, hooks, app_id=APP_ID, public_key=public_key)
+        git = GitRepositories(state, folder / GIT_FOLDER) if is_usable(seconds=GIT_SECONDS) else None
+        rest = Rest(state, shapes, hooks, git=git, app_id=APP_ID, public_key=public_key)
         file = StateFile(state, folder)
         file.restore()
+        if builds is not None and git is not None:
+            git.add(queue.REPOSITORY, queue.FILES)  # told to nobody, since nobody listens yet
+            file.changed()
+            with (folder / CONFIGURATION).open("a", encoding="utf-8") as configuration:
+                configuration.write(queue.queue_table(FORGE, url))
 
         def tell(event: str, repository: Repository, sender: str, facts: dict[str, Any]) -> None:
             payload = shapes.payloads.payload(event, repository, sender, facts)
@@ -91,7 +105,7 @@ def forging(
             file.changed()
 
         state.tell, state.changed = tell, file.changed
-        server = _server(rest, hooks)
+        server = _server(rest, Pages(state, hooks, git=git, builds=builds), git)
         thread = Thread(target=lambda: asyncio.run(server.serve(sockets=[web])), name="forge")
         file.start()
         hooks.start()
@@ -130,10 +144,13 @@ private_key = "file:{key_file.resolve()}"
     return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
-def _server(rest: Rest, hooks: Hooks) -> uvicorn.Server:
+def _server(rest: Rest, pages: Pages, git: GitRepositories | None) -> uvicorn.Server:
+    app = create_app(rest, pages)
+    if git is not None:
+        app.include_router(SmartHttp(rest.state, git).router())
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(rest, hooks),
+            app,
             log_level="warning",
             lifespan="off",
             timeout_graceful_shutdown=1,

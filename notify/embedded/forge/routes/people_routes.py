@@ -5,6 +5,7 @@ from http import HTTPStatus
 
 from fastapi import Response
 
+from notify.embedded.forge.git.repositories import GitRepositories, NotMergeable
 from notify.embedded.forge.routes.call import ISSUE, PULL, REPOSITORY, Call, Route, as_json
 from notify.embedded.forge.routes.lookup import Lookup
 from notify.embedded.forge.routes.refusals import Invalid, Refused
@@ -14,8 +15,13 @@ from notify.embedded.forge.state import ForgeState, Unknown
 
 
 class PeopleRoutes:
-    def __init__(self, state: ForgeState, shapes: Shapes, lookup: Lookup) -> None:
-        self._state, self._shapes, self._lookup = state, shapes, lookup
+    """
+    Args:
+        git: Makes commits; None: they are made up.
+    """
+
+    def __init__(self, state: ForgeState, shapes: Shapes, lookup: Lookup, git: GitRepositories | None) -> None:
+        self._state, self._shapes, self._lookup, self._git = state, shapes, lookup, git
 
     def routes(self) -> Iterable[Route]:
         return (
@@ -34,14 +40,16 @@ class PeopleRoutes:
         full_name = f"{call.named('owner')}/{call.body['name']}"
         if full_name.lower() in self._state.repositories:
             raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "name already exists on this account")
-        return as_json(
-            self._shapes.repositories.repository(self._state.add_repository(full_name)), status=HTTPStatus.CREATED
-        )
+        made = self._git.add(full_name) if self._git else self._state.add_repository(full_name)
+        return as_json(self._shapes.repositories.repository(made), status=HTTPStatus.CREATED)
 
     def _open_pull(self, call: Call) -> Response:
-        given = call.body
+        given, repository = call.body, self._lookup.repository(call)
+        for end in ("head", "base"):
+            if repository.is_git and given[end] not in repository.branches:
+                raise Invalid("PullRequest", end, "is no branch")
         pull = self._state.open_pull(
-            self._lookup.repository(call).full_name,
+            repository.full_name,
             by=call.login,
             title=given["title"],
             body=given.get("body") or "",
@@ -49,7 +57,7 @@ class PeopleRoutes:
             base=given["base"],
             draft=bool(given.get("draft")),
         )
-        return as_json(self._shapes.pulls.pull(self._lookup.repository(call), pull), status=HTTPStatus.CREATED)
+        return as_json(self._shapes.pulls.pull(repository, pull), status=HTTPStatus.CREATED)
 
     def _edit_pull(self, call: Call) -> Json:
         repository, pull = self._lookup.pull(call)
@@ -65,7 +73,15 @@ class PeopleRoutes:
 
     def _merge(self, call: Call) -> Json:
         repository, pull = self._lookup.pull(call)
-        sha = self._state.merge(repository.full_name, pull.number, by=call.login)
+        if pull.state != "open":
+            raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, "Pull Request is not mergeable")
+        if self._git and repository.is_git:
+            try:
+                sha = self._git.merge(repository, pull, by=call.login)
+            except NotMergeable:
+                raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, "Pull Request is not mergeable") from None
+        else:
+            sha = self._state.merge(repository.full_name, pull.number, by=call.login)
         return {"sha": sha, "merged": True, "message": "Pull Request successfully merged"}
 
     def _review(self, call: Call) -> Json:
