@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Connection
 
 from notify.domain.heads import RequestState
-from notify.domain.measures import BUCKETS, Measure, Role
+from notify.domain.measures import BUCKETS, Measure, Role, verdict_label
 from notify.domain.outcomes import AMBIGUOUS, LAPSE, POISON, Blame, DeliveryStatus, OutcomeName, Phase
 from notify.domain.rates import Bucket
 from notify.domain.statuses import TargetStatus
@@ -43,6 +43,7 @@ LATENCIES = {
     Measure.TO_FIRST_ATTEMPT: "event_to_first_attempt_seconds",
     Measure.TO_SENT: "event_to_sent_seconds",
 }
+TO_VERDICT = "push_to_verdict_seconds"
 HELP = {
     **OF_STAGES,
     "dead_last_day": "Work items that died in the last 24 hours, by reason.",
@@ -56,6 +57,7 @@ HELP = {
     "statuses_replaced": "Versions of these statuses that were replaced before they were shown.",
     "queue_last_green_age_seconds": "Since a queue's last green head was found; 0 while it is the newest head.",
     "requests": "Requests of queues among the newest 10,000, by state; forced: could not be validated.",
+    TO_VERDICT: "From the first word of a queue's head to its verdict; forced: could not be validated.",
     "undeliverable_addresses": "People whose current address a relay refused for good.",
     "outcomes_total": "Attempts, by outcome.",
     "lapses_total": "Leases of emails that ran out with no outcome recorded.",
@@ -73,6 +75,7 @@ HELP = {
     "oldest_snapshot_seconds": "Age of the oldest transaction that keeps dead rows from being vacuumed.",
     "reading_seconds": "How long it took to read these metrics from the tables.",
 }
+VERDICTS = (RequestState.SUCCEEDED.value, RequestState.FAILED.value, heads.FORCED)
 OPEN_REASONS = (Blame.RELAY, Blame.CONFIGURATION, Blame.THROTTLE, MUTED)
 RINGS = {Measure.DOORBELL_SENT: "sent", Measure.DOORBELL_FAILED: "failed"}
 
@@ -183,8 +186,18 @@ class OutboxCollector(Collector):
         found = {one: count(Measure.SWEEP_FOUND, one) for one in self._stages}
         yield _counter("sweeps_that_found_work_total", found, "stage")
         for measure, name in LATENCIES.items():
-            yield _histogram(name, totals.get(measure, {}))
+            yield _histogram(name, {(): totals.get(measure, {})})
+        yield _histogram(TO_VERDICT, self._verdicts(totals.get(Measure.TO_VERDICT, {})), "queue", "outcome")
         yield _smtp(totals.get(Measure.SMTP, {}))
+
+    def _verdicts(self, totals: Mapping[str, Total]) -> dict[tuple[str, str], dict[str, Total]]:
+        return {
+            (queue, outcome): {
+                bound: totals.get(verdict_label(bound, queue=queue, outcome=outcome), NOTHING) for bound in BUCKETS
+            }
+            for queue in self._queues
+            for outcome in VERDICTS
+        }
 
 
 def registry(
@@ -224,11 +237,13 @@ def _outcomes(outcomes: Mapping[tuple[str, str], int]) -> Iterator[Metric]:
         yield _counter(name, {one: outcomes.get((one, outcome), 0) for one in types}, "event_type")
 
 
-def _histogram(name: str, totals: Mapping[str, Total]) -> Metric:
+def _histogram(name: str, series: Mapping[Any, Mapping[str, Total]], *labels: str) -> Metric:
     """Buckets are cumulative, as Prometheus requires."""
-    family = HistogramMetricFamily(f"notify_{name}", HELP[name])
-    counts = accumulate(totals.get(bound, NOTHING).count for bound in BUCKETS)
-    family.add_metric([], list(zip(BUCKETS, counts, strict=True)), sum(one.seconds for one in totals.values()))
+    family = HistogramMetricFamily(f"notify_{name}", HELP[name], labels=labels)
+    for values, totals in series.items():
+        counts = accumulate(totals.get(bound, NOTHING).count for bound in BUCKETS)
+        seconds = sum(one.seconds for one in totals.values())
+        family.add_metric(values, list(zip(BUCKETS, counts, strict=True)), seconds)
     return family
 
 

@@ -9,8 +9,9 @@ class Measure(StrEnum):
     """
     What is counted.
 
-    Labels: ``to_…`` are durations since an event was received, labelled by bucket; ``smtp`` is the relay's response
-    time, by phase; ``call`` counts API calls, by ``CallOrigin``; ``flush`` counts the writes of these counts, by role.
+    Labels: ``to_…`` are durations since an event was received, labelled by bucket; ``to_verdict`` is that of a queue's
+    head, labelled by ``verdict_label``; ``smtp`` is the relay's response time, by phase; ``call`` counts API calls, by
+    ``CallOrigin``; ``flush`` counts the writes of these counts, by role.
     """
 
     DOORBELL_SENT = "doorbell_sent"
@@ -21,6 +22,7 @@ class Measure(StrEnum):
     TO_FAN_OUT = "to_fan_out"
     TO_FIRST_ATTEMPT = "to_first_attempt"
     TO_SENT = "to_sent"
+    TO_VERDICT = "to_verdict"
     CALL = "call"
     FLUSH = "flush"
 
@@ -53,6 +55,11 @@ BUCKETS = (*(f"{bound:g}" for bound in BOUNDS), "+Inf")
 def bucket(seconds: float) -> str:
     """The upper bound of the duration's bucket, as Prometheus writes it."""
     return BUCKETS[bisect_left(BOUNDS, seconds)]
+
+
+def verdict_label(bound: str, *, queue: str, outcome: str) -> str:
+    """The label of a verdict's duration. *bound* is its bucket."""
+    return f"{bound} {outcome} {queue}"
 
 
 def no_count(measure: Measure, label: str, seconds: float = 0.0) -> None:

@@ -31,6 +31,7 @@ from notify.domain.head_ports import (
     Stores,
 )
 from notify.domain.heads import Request, RequestId
+from notify.domain.measures import Count, Measure, bucket, no_count, verdict_label
 from notify.domain.outcomes import INTERNAL_ERROR
 from notify.domain.ports import Doorbell
 from notify.domain.stages import HEADS
@@ -39,13 +40,14 @@ from notify.heads.steps import WAIT_FOR_SLOT, Steps
 from notify.store.database import UNAVAILABLE, Database
 from notify.store.heads import polls, requests
 from notify.store.heads.polls import Look
-from notify.store.heads.requests import Requests
+from notify.store.heads.requests import Requests, Verdict
 from notify.store.outbox import items
 from notify.store.outbox.items import ItemOutcome
 from notify.work.stage import BatchStage
 
 THREADS = 8
 RENEWED_AFTER = 1 / 3
+ENDED = (None, Lane.DEAD)
 
 log = structlog.get_logger(__name__)
 
@@ -116,6 +118,7 @@ class Heads:
         lease: timedelta,
         rng: Random,
         checkpoint: Checkpoint = no_checkpoint,
+        count: Count = no_count,
     ) -> None:
         self._database = database
         self._requests = Requests(database)
@@ -124,6 +127,7 @@ class Heads:
         self._lease = lease
         self._rng = rng
         self._checkpoint = checkpoint
+        self._count = count
         self._lock = Lock()
         self._pool: ThreadPoolExecutor | None = None
 
@@ -147,10 +151,11 @@ class Heads:
                     items.extend(connection, HEADS, attempts, lease=self._lease)
         return done
 
-    def bury(self, connection: Connection, ids: Sequence[int]) -> None:  # noqa: ARG002 - stores have their own
-        """Three workers died of these requests: they could not be validated."""
+    def bury(self, connection: Connection, ids: Sequence[int]) -> None:
+        """Three workers died of these requests: they could not be validated. Stores have their own connections."""
         for request in self._requests.by_items(list(ids)).values():
             self._fail_closed(request)
+        self._time(requests.verdicts(connection, ids))
 
     def close(self) -> None:
         with self._lock:
@@ -204,10 +209,18 @@ class Heads:
         outcomes = [one.outcome for one in advanced]
         with self._database.begin() as connection:
             ours = items.settle(connection, HEADS, outcomes)
+            ended = [one.id for one in outcomes if one.name in ours and one.lane in ENDED]
+            verdicts = requests.verdicts(connection, ended) if ended else ()
+        self._time(verdicts)
         # A slot that came free before this commit woke nobody whose item was leased.
         if waiting := {one.waits_in for one in advanced if one.waits_in is not None}:
             self._wake_waiting(*waiting)
         return Counter(_count_of(one) for one in outcomes if one.name in ours)
+
+    def _time(self, verdicts: Sequence[Verdict]) -> None:
+        """Count how long each took, from when its head was first heard of."""
+        for queue, outcome, seconds in verdicts:
+            self._count(Measure.TO_VERDICT, verdict_label(bucket(seconds), queue=queue, outcome=outcome), seconds)
 
     def _threads(self) -> ThreadPoolExecutor:
         with self._lock:

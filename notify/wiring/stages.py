@@ -205,7 +205,7 @@ def heads(
     *,
     doorbell: Doorbell,
     worker: UUID,
-    count: Count = no_count,  # noqa: ARG001 - the tables say how many
+    count: Count = no_count,
     promise: Promise = no_heartbeat,  # noqa: ARG001 - its leases are renewed
 ) -> HeadsStage:
     """The queues' heads in one worker process."""
@@ -213,7 +213,15 @@ def heads(
 
     known = queues(settings, database, doorbell=doorbell)
     poll, crash = timedelta(seconds=settings.poll_seconds), checkpoint()
-    handler = Heads(database, known, doorbell=doorbell, lease=settings.lease, rng=SystemRandom(), checkpoint=crash)
+    handler = Heads(
+        database,
+        known,
+        doorbell=doorbell,
+        lease=settings.lease,
+        rng=SystemRandom(),
+        checkpoint=crash,
+        count=count,
+    )
     batch = _batch_stage(settings, database, handler, doorbell=doorbell, worker=worker, batch=HEADS_BATCH)
     return HeadsStage(handler, batch, database, known, poll=poll, checkpoint=crash)
 

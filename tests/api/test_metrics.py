@@ -74,7 +74,7 @@ def test_every_metric_has_a_series_from_the_start_except_those_by_event_type_for
     parts = ("_bucket", "_sum", "_count")
     found = families(replace(context, relays=(RELAY,)))
     shown = {name for name in HELP if any(f"notify_{name}{part}" in found for part in ("", *parts))}
-    of_queues = {"queue_last_green_age_seconds", "requests"}
+    of_queues = {"queue_last_green_age_seconds", "requests", "push_to_verdict_seconds"}
     assert HELP.keys() - shown == {"outcomes_total", "lapses_total", "ambiguous_total", "sync_age_seconds", *of_queues}
 
 

@@ -1,15 +1,23 @@
 """A queue on a remote in memory."""
 
 from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 
+from notify.domain.measures import Role
 from notify.store.database import Database
+from notify.tally import Tally
 from tests.support.queues import World, queue_settings, world_of
 
 
 @pytest.fixture
-def world(database: Database) -> Iterator[World]:
-    made = world_of(database, queue_settings())
+def tally(database: Database) -> Tally:
+    return Tally(database, process=uuid4(), role=Role.WORKER)
+
+
+@pytest.fixture
+def world(database: Database, tally: Tally) -> Iterator[World]:
+    made = world_of(database, queue_settings(), count=tally.count)
     yield made
     made.stage.stop()

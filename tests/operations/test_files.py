@@ -25,14 +25,14 @@ KNOWN_VALUES: Mapping[str, set[str]] = {
     "stage": set(STAGE_NAMES),
     "role": set(Role),
     "reason": {*metrics.OPEN_REASONS, POISON},
-    "outcome": set(OutcomeName),
+    "outcome": {*OutcomeName, *metrics.VERDICTS},
     "result": {"sent", "failed"},
 }
 
 
 def series() -> set[str]:
     """The names of all series."""
-    timed = {*metrics.LATENCIES.values(), "smtp_seconds"}
+    timed = {*metrics.LATENCIES.values(), metrics.TO_VERDICT, "smtp_seconds"}
     parts = {f"{name}{part}" for name in timed for part in ("_bucket", "_sum", "_count")} - {"smtp_seconds_bucket"}
     return {f"notify_{name}" for name in (metrics.HELP.keys() - timed) | parts}
 

@@ -14,6 +14,7 @@ from notify.domain.claims import Lane
 from notify.domain.forge_settings import CommandRunner, QueueSettings
 from notify.domain.head_ports import BuildRunner, Reporter, Stores
 from notify.domain.heads import BuildStatus, Head, Request, RequestId
+from notify.domain.measures import Count, no_count
 from notify.heads.stage import Heads, HeadsStage, Queues
 from notify.store.database import Database
 from notify.store.tables.emails import work_items
@@ -93,6 +94,7 @@ def world_of(
     poll: float = 3600,
     instead: BuildRunner | None = None,
     reporter_of: Callable[[QueueSettings, MemoryRemote], Reporter] | None = None,
+    count: Count = no_count,
 ) -> World:
     """
     Args:
@@ -109,7 +111,7 @@ def world_of(
         runner_of=lambda _: instead or runner,
         reporter_of=lambda one: reporter_of(one, remotes[one.name]) if reporter_of else reporter,
     )
-    stage = stage_of(database, queues, doorbell, checkpoint=checkpoint, poll=poll)
+    stage = stage_of(database, queues, doorbell, checkpoint=checkpoint, poll=poll, count=count)
     return World(database, queues, remotes, runner, reporter, stage, doorbell)
 
 
@@ -120,10 +122,11 @@ def stage_of(
     *,
     checkpoint: Checkpoint = no_checkpoint,
     poll: float = 3600,
+    count: Count = no_count,
 ) -> HeadsStage:
     """Another worker of these queues."""
     lease = timedelta(minutes=1)
-    handler = Heads(database, queues, doorbell=doorbell, lease=lease, rng=Random(1), checkpoint=checkpoint)
+    handler = Heads(database, queues, doorbell=doorbell, lease=lease, rng=Random(1), checkpoint=checkpoint, count=count)
     batch = BatchStage(
         handler,
         database,

@@ -1,6 +1,7 @@
 """Requests, and which request has a head."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from sqlalchemy import Connection, Row
 
@@ -9,6 +10,7 @@ from notify.domain.head_ports import AlreadyExists, NotFound, VersionMismatch
 from notify.domain.heads import Request, RequestId, RequestState, Strategy
 from notify.domain.stages import HEADS
 from notify.store.database import Database
+from notify.store.heads.listing import FORCED
 
 # A build that takes hours is asked for often.
 MOST_FAILURES = 25
@@ -50,10 +52,27 @@ _MAKE_DUE = f"""
     WHERE stage = '{HEADS}' AND lane < {Lane.LEASED:d} AND due_at > now() AND id = (
         SELECT item_id FROM notify.requests WHERE queue = %(queue)s AND id = %(id)s
     )"""
+_VERDICTS = f"""
+    SELECT queue, CASE WHEN forced THEN '{FORCED}' ELSE state END,
+        greatest(extract(epoch FROM finished_at - created_at), 0)::float8
+    FROM notify.requests WHERE item_id = ANY (%(items)s::bigint[]) AND state IN ('succeeded', 'failed')"""
 _COUNT = """
     INSERT INTO notify.counters AS known (queue, domain, value) VALUES (%(queue)s, %(domain)s, 1)
     ON CONFLICT (queue, domain) DO UPDATE SET value = known.value + 1
     RETURNING value"""
+
+
+class Verdict(NamedTuple):
+    """
+    A request's verdict: its state, or ``forced`` if it was given up without one.
+
+    Args:
+        seconds: Since its head was first heard of.
+    """
+
+    queue: str
+    outcome: str
+    seconds: float
 
 
 class Requests:
@@ -153,3 +172,9 @@ def wake_waiting(connection: Connection, slots: Mapping[str, int]) -> int:
 def make_due(connection: Connection, id_: RequestId) -> None:
     """Take this request forward at the next opportunity."""
     connection.exec_driver_sql(_MAKE_DUE, {"queue": id_.queue, "id": id_.number})
+
+
+def verdicts(connection: Connection, items: Sequence[int]) -> list[Verdict]:
+    """Of these work items; a superseded or cancelled request has none."""
+    found = connection.exec_driver_sql(_VERDICTS, {"items": list(items)}).cursor.fetchall()
+    return [Verdict(*row) for row in found]
