@@ -91,7 +91,7 @@ class GitSourceControl:
 
     def repository_with(self, uri: str) -> Path:
         """
-        A repository on this machine that has the commit, to be cloned from and never written to.
+        A bare repository on this machine that has the commit, to be read from and never written to.
 
         Raises:
             NotFound: There is no such commit.

@@ -19,6 +19,7 @@ from notify.domain.forge_settings import CommandRunner, HttpRunner, QueueSetting
 from notify.domain.head_ports import BuildRunner, NotFound, RunnerRefused, RunnerUnavailable
 from notify.domain.heads import BuildReport, BuildStatus, ProjectResult, Request, RequestId, Strategy
 from notify.heads.runners.command import CommandBuildRunner
+from notify.heads.runners.command_job import OUTPUT
 from notify.heads.runners.http import HttpBuildRunner
 from notify.vcs.git import GitSourceControl
 from tests.support.ci_server import Ci, ci_server
@@ -274,9 +275,10 @@ def test_a_command_that_takes_too_long_has_timed_out(tmp_path: Path) -> None:
 @needs_git
 @pytest.mark.parametrize("output_url", [None, "https://builds.example"])
 def test_a_command_names_where_its_output_is_shown_if_it_is_anywhere(tmp_path: Path, output_url: str | None) -> None:
-    command = by_command(tmp_path, ("true",), output_url=output_url)
+    command = by_command(tmp_path, ("echo", "Fine"), output_url=output_url)
     id_ = command.runner.start(request_of(command))
     assert ended(command, id_).url == (output_url and f"{output_url}/{id_}")
+    assert (tmp_path / "builds" / id_ / OUTPUT).read_text() == "Fine\n", "what git says is no part of it"
 
 
 @needs_git

@@ -31,7 +31,7 @@ class CommandBuildRunner:
     A ``BuildRunner``.
 
     Args:
-        repository_with: A repository on this machine that has the commit of this URI.
+        repository_with: A bare repository on this machine that has the commit of this URI.
         folder: Where builds are kept, a folder each; made when missing.
         seconds: How long a build may take.
     """

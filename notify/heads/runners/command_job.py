@@ -61,11 +61,15 @@ def write(file: Path, content: object) -> None:
 def _checked_out(folder: Path, job: dict[str, Any]) -> bool:
     tree = folder / TREE
     rmtree(tree, ignore_errors=True)
-    clone = (*GIT, "clone", "--quiet", "--shared", "--no-checkout", "--template=", "--", job["repository"], str(tree))
-    checkout = (*GIT, "-C", str(tree), "checkout", "--quiet", "--detach", job["sha"])
-    for command in (clone, checkout):
-        subprocess.run(command, check=True, timeout=CHECKOUT_SECONDS, stdin=subprocess.DEVNULL)  # noqa: S603
+    _git("init", "--quiet", "--template=", "--", str(tree))
+    # As clone --shared does, which would warn in the build's output that the mirror has no branches.
+    (tree / ".git/objects/info/alternates").write_text(f"{job['repository']}/objects\n")
+    _git("-C", str(tree), "checkout", "--quiet", "--detach", job["sha"])
     return True
+
+
+def _git(*arguments: str) -> None:
+    subprocess.run((*GIT, *arguments), check=True, timeout=CHECKOUT_SECONDS, stdin=subprocess.DEVNULL)  # noqa: S603
 
 
 def _status(folder: Path, job: dict[str, Any]) -> BuildStatus:
