@@ -265,10 +265,11 @@ class Reporter(Protocol):
     def progress(self, request: Request) -> None:
         """It is accepted or being built."""
 
-    def ended(self, request: Request, *, build: Build | None, facts: Sequence[Fact]) -> None:
+    def ended(self, request: Request, *, build: Build | None, facts: Sequence[Fact], last: bool = False) -> None:
         """
         It is at its end.
 
         Args:
             facts: What was found out; empty for a failed request: it could not be validated.
+            last: Nobody will call again; what cannot be found out now is left out.
         """

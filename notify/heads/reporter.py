@@ -1,13 +1,14 @@
 """Shows what becomes of a request on its commit, and tells people."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
 from notify.domain.events import HEAD_BROKEN, HEAD_RECOVERED, HEAD_VALIDATED, REQUEST_STUCK
 from notify.domain.forge_settings import QueueSettings
-from notify.domain.head_ports import Commit, NotFound, SourceControl
+from notify.domain.head_ports import Commit, NotFound, SourceControl, SourceControlUnavailable
 from notify.domain.heads import Build, Fact, Head, Request, RequestState
 from notify.domain.ports import Doorbell
 from notify.domain.queue_events import queue_event
@@ -57,8 +58,11 @@ class CommitAndMail:
         if is_news:
             self.doorbell.ring(STATUSES)
 
-    def ended(self, request: Request, *, build: Build | None, facts: Sequence[Fact]) -> None:
-        commits = self._suspected(request) if facts and request.state is RequestState.FAILED else ()
+    def ended(self, request: Request, *, build: Build | None, facts: Sequence[Fact], last: bool = False) -> None:
+        commits: Sequence[Commit] = ()
+        if facts and request.state is RequestState.FAILED:
+            with suppress(SourceControlUnavailable) if last else nullcontext():
+                commits = self._suspected(request)
         with self.database.begin() as connection:
             self._show(connection, request, build)
             self._tell(connection, request, build=build, facts=facts, commits=commits)

@@ -154,7 +154,7 @@ class Heads:
     def bury(self, connection: Connection, ids: Sequence[int]) -> None:
         """Three workers died of these requests: they could not be validated. Stores have their own connections."""
         for request in self._requests.by_items(list(ids)).values():
-            self._fail_closed(request)
+            self._give_up(request)
         self._time(requests.verdicts(connection, ids))
 
     def close(self) -> None:
@@ -168,13 +168,9 @@ class Heads:
         if request.id.queue not in self._queues.settings:
             return self._later(claim, request, "unknown_queue")
         try:
-            again = self._steps(request).advance(request)
+            again = self._taken_forward(request)
         except (SourceControlUnavailable, RunnerUnavailable) as error:
             return self._later(claim, request, f"{type(error).__name__}: {error}")
-        except (RunnerRefused, NotFound) as error:
-            log.warning("heads.cannot_validate", request=str(request.id), reason=type(error).__name__)
-            self._fail_closed(self._requests.get(request.id))
-            return _Advanced(items.done(claim))
         except UNAVAILABLE:
             raise
         except Exception as error:
@@ -183,16 +179,33 @@ class Heads:
         waits_in = request.id.queue if again == WAIT_FOR_SLOT else None
         return _Advanced(items.done(claim) if again is None else _again(claim, again), waits_in)
 
+    def _taken_forward(self, request: Request) -> timedelta | None:
+        """As ``Steps.advance`` says; a request that cannot be validated is at its end."""
+        steps = self._steps(request)
+        try:
+            return steps.advance(request)
+        except (RunnerRefused, NotFound) as error:
+            log.warning("heads.cannot_validate", request=str(request.id), reason=type(error).__name__)
+            steps.fail_closed(self._requests.get(request.id))
+            return None
+
     def _later(self, claim: Claim, request: Request, reason: str) -> "_Advanced":
         """Due again after the backoff; once the budget is spent the request is at its end."""
         outcome = items.later(claim, reason[:250], rng=self._rng)
         if outcome.lane is Lane.DEAD:
-            self._fail_closed(self._requests.get(request.id))
+            self._give_up(self._requests.get(request.id))
         return _Advanced(outcome)
 
-    def _fail_closed(self, request: Request) -> None:
-        if request.id.queue in self._queues.settings:
+    def _give_up(self, request: Request) -> None:
+        """Fail closed. What goes wrong at that is logged, since the item is dead anyway and must stop no other."""
+        if request.id.queue not in self._queues.settings:
+            return
+        try:
             self._steps(request).fail_closed(request)
+        except UNAVAILABLE:
+            raise
+        except Exception:
+            log.exception("heads.not_closed", request=str(request.id))
 
     def _steps(self, request: Request) -> Steps:
         return self._queues.steps(request.id.queue, freed=self._wake_waiting, checkpoint=self._checkpoint)

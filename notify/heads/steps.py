@@ -1,7 +1,6 @@
 """The way of one request from accepted to its end, step by step; each step may be repeated."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from types import MappingProxyType
@@ -15,6 +14,7 @@ from notify.domain.head_ports import (
     NotFound,
     Reporter,
     SourceControl,
+    SourceControlUnavailable,
     Stores,
     VersionMismatch,
 )
@@ -88,7 +88,7 @@ class Steps:
         self._free(request)
         if not request.state.is_final:
             request = self._move(replace(request, state=RequestState.FAILED, forced=True))
-        self._finish(request)
+        self._finish(request, last=True)
 
     def _process(self, request: Request) -> Request:
         """Superseded, or with a slot and on its way; accepted still: there is no slot."""
@@ -144,19 +144,36 @@ class Steps:
         known = replace(build, status=report.status, url=report.url or build.url, projects=report.projects)
         return build if known == build else record_build(self.stores, known)
 
-    def _finish(self, request: Request) -> None:
-        """Everything that follows from a final state; events last."""
+    def _finish(self, request: Request, *, last: bool = False) -> None:
+        """
+        Everything that follows from a final state; events last.
+
+        Args:
+            last: Nobody will try again; what cannot be promoted or asked for now is left out.
+        """
         self._free(request)
         build = self._ended_build(request)
         facts = self._established(request, build)
         self.checkpoint(checkpoints.HEADS_FACTS_RECORDED)
+        fault = None
         if request.state is RequestState.SUCCEEDED and advance_last_green(self.stores.queues, request):
             self.checkpoint(checkpoints.HEADS_GREEN_RECORDED)
-            with suppress(NotFound):  # rewritten away meanwhile
-                self.source.promote(request.uri)
+            fault = self._promote(request)
             self.checkpoint(checkpoints.HEADS_PROMOTED)
-        self.reporter.ended(request, build=build, facts=facts)
+        self.reporter.ended(request, build=build, facts=facts, last=last)
         self.checkpoint(checkpoints.HEADS_TOLD)
+        if fault is not None and not last:
+            raise fault
+
+    def _promote(self, request: Request) -> SourceControlUnavailable | None:
+        """Why it was not promoted, which is no reason to tell nobody that it is green."""
+        try:
+            self.source.promote(request.uri)
+        except NotFound:  # rewritten away meanwhile
+            return None
+        except SourceControlUnavailable as error:
+            return error
+        return None
 
     def _ended_build(self, request: Request) -> Build | None:
         try:

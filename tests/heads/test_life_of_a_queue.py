@@ -1,14 +1,16 @@
 """The life of a queue as a state machine: whatever happens, and wherever a process ends, the tables stay true."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields, replace
+from typing import NoReturn, cast
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from notify.domain.forge_settings import CommandRunner, QueueSettings
-from notify.domain.head_ports import NotFound, RunnerRefused, Stores
+from notify.domain.head_ports import NotFound, RunnerRefused, SourceControl, SourceControlUnavailable, Stores
 from notify.domain.heads import (
     GREEN,
     WHOLE,
@@ -40,6 +42,16 @@ FUSES = st.none() | st.integers(0, 40)
 DEGREES = st.sampled_from([0.0, 0.5, 1.0])
 
 
+class _Away:
+    """Source control that does not answer."""
+
+    def __getattr__(self, name: str) -> Callable[..., NoReturn]:
+        def call(*_: object, **__: object) -> NoReturn:
+            raise SourceControlUnavailable(call=name)
+
+        return call
+
+
 class LifeOfAQueue(RuleBasedStateMachine):
     """A remote, one queue, and processes that end at any call."""
 
@@ -56,7 +68,7 @@ class LifeOfAQueue(RuleBasedStateMachine):
             max_concurrent=most,
         )
         self.remote = MemoryRemote()
-        self.source = MemorySourceControl(self.queue, self.remote)
+        self.source, self.is_away = MemorySourceControl(self.queue, self.remote), False
         self.runner, self.reporter = MemoryRunner(), MemoryReporter()
         self.requests, self.uris, self.queues = RequestsInMemory(), UrisInMemory(), QueuesInMemory()
         self.builds, self.facts = BuildsInMemory(), FactsInMemory()
@@ -83,11 +95,15 @@ class LifeOfAQueue(RuleBasedStateMachine):
             present = parents[0] if parents else present
         self.remote.point(MAIN, self.remote.commit("change", *([present] if present else [])))
 
+    @rule()
+    def git_goes_away_or_comes_back(self) -> None:
+        self.is_away = not self.is_away
+
     @rule(fuse=FUSES)
     def take_in(self, fuse: int | None) -> None:
         stores = self._stores(Fuse(fuse))
-        with suppress(Killed):
-            ingest(NAME, queues={NAME: self.queue}, source_of=lambda _: self.source, stores=stores)
+        with suppress(Killed, SourceControlUnavailable):
+            ingest(NAME, queues={NAME: self.queue}, source_of=lambda _: self._reached(), stores=stores)
         # A request is created with its work item in one statement.
         self.work |= {id_ for id_, one in self.requests.rows.items() if not one.state.is_final} - self._settled
         self.read += [one for one in self.requests.rows.values() if one not in self.read][:2]
@@ -177,6 +193,7 @@ class LifeOfAQueue(RuleBasedStateMachine):
         """Without further mishaps everything comes to its end."""
         if not hasattr(self, "work"):
             return
+        self.is_away = False
         self.push(0)
         self.take_in(None)
         for _ in range(4 * len(self.requests.rows) + 4):
@@ -201,7 +218,7 @@ class LifeOfAQueue(RuleBasedStateMachine):
         steps = self._steps(Fuse(fuse))
         try:
             again = steps.advance(request)
-        except Killed:
+        except (Killed, SourceControlUnavailable):
             return
         except (RunnerRefused, NotFound):
             self._fail(self.requests.get(request.id), None)
@@ -220,12 +237,15 @@ class LifeOfAQueue(RuleBasedStateMachine):
         return Steps(
             queue=self.queue,
             stores=self._stores(fuse),
-            source=fused(self.source, fuse),
+            source=fused(self._reached(), fuse),
             runner=fused(self.runner, fuse),
             reporter=fused(self.reporter, fuse),
             freed=fuse.burn,
             checkpoint=fuse.burn,
         )
+
+    def _reached(self) -> SourceControl:
+        return cast("SourceControl", _Away()) if self.is_away else self.source
 
     def _stores(self, fuse: Fuse) -> Stores:
         return Stores(**{one.name: fused(getattr(self.stores, one.name), fuse) for one in fields(Stores)})

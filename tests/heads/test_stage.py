@@ -3,20 +3,20 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
-from sqlalchemy import update
+from structlog.testing import capture_logs
 
 from notify.domain.claims import Lane
 from notify.domain.head_ports import NotFound, RunnerRefused, RunnerUnavailable, SourceControlUnavailable
 from notify.domain.heads import GREEN, WHOLE, BuildReport, Request, RequestId, RequestState, Strategy
 from notify.heads.ingest import InvalidQueueName, UnknownQueue
 from notify.store.database import Database
-from notify.store.heads import polls, requests
+from notify.store.heads import requests
 from notify.store.heads.requests import Requests
-from notify.store.tables.emails import work_items
-from tests.support.queues import GREEN_REF, MAIN, World, queue_settings, stage_of, world_of
+from tests.support.head_peers import MemoryReporter
+from tests.support.queues import GREEN_REF, World, queue_settings, stage_of, world_of
+from tests.support.remotes import MemorySourceControl
 
 QUEUE = "monorepo/main"
 
@@ -217,8 +217,7 @@ def test_a_request_that_meets_trouble_is_tried_again_and_fails_once_its_budget_i
     (item,) = world.items()
     assert (item["failures"], item["lane"]) == (1, Lane.NORMAL)
     assert world.get(id_).state is RequestState.PROCESSING
-    with database.begin() as connection:
-        connection.execute(update(work_items).values(failures=work_items.c.max_failures - 1))
+    world.spend_budget()
     world.drain()
     request = world.get(id_)
     assert (request.state, request.forced) == (RequestState.FAILED, True)
@@ -238,82 +237,60 @@ def test_a_request_that_kills_its_workers_ends_unvalidated(world: World) -> None
     world.push()
     id_ = world.queues.ingest(QUEUE)
     world.drain()
-    with world.database.begin() as connection:
-        ended = {"lane": Lane.LEASED, "lapses": 2, "leased_by": "00000000-0000-0000-0000-000000000001"}
-        connection.execute(update(work_items).values(**ended, due_at=work_items.c.due_at - timedelta(hours=1)))
+    world.kill_twice()
     world.stage.drain()
     assert (world.get(id_).state, world.get(id_).forced) == (RequestState.FAILED, True)
     assert world.stores.queues.get(QUEUE).in_flight == frozenset()
 
 
-def test_each_poll_takes_in_the_newest_head(database: Database) -> None:
-    world = world_of(database, queue_settings(), poll=0)
+class PromotesNothing(MemorySourceControl):
+    """A remote that may be read only."""
+
+    def promote(self, uri: str) -> bool:
+        raise SourceControlUnavailable(uri=uri)
+
+
+def test_a_green_head_is_told_whether_or_not_it_can_be_promoted(database: Database) -> None:
+    world = world_of(database, queue_settings(), source_of=PromotesNothing)
     world.push()
-    world.stage.drain()
-    assert world.get(RequestId(QUEUE, 1)).state is RequestState.PROCESSING
-    world.push()
-    world.stage.drain()
-    assert world.sha_of(RequestId(QUEUE, 2)) == world.remotes[QUEUE].ref(MAIN)
-
-
-def test_a_queue_is_looked_at_once_an_interval_and_at_once_when_asked(world: World) -> None:
-    world.push()
-    assert world.stage.is_due()
-    world.stage.drain()
-    world.push()
-    world.stage.drain()
-    assert world.stores.queues.get(QUEUE).latest_request_id == 1
-    with world.database.begin() as connection:
-        polls.make_due(connection, [QUEUE])
-    assert world.stage.is_due()
-    world.stage.drain()
-    assert world.stores.queues.get(QUEUE).latest_request_id == 2
-
-
-def pass_a_minute(world: World) -> None:
-    with world.database.begin() as connection:
-        connection.exec_driver_sql("UPDATE notify.queue_polls SET due_at = due_at - interval '1 minute'")
-
-
-def test_a_look_whose_worker_vanished_is_repeated_within_a_minute(world: World) -> None:
-    world.push()
-    with world.database.begin() as connection:
-        polls.take(connection, [QUEUE], every=timedelta(hours=1))
-    assert not world.stage.is_due()
-    pass_a_minute(world)
-    assert world.stage.is_due()
-    world.stage.drain()
-    assert world.stores.queues.get(QUEUE).latest_request_id == 1
-    world.end(RequestId(QUEUE, 1))
+    id_ = world.queues.ingest(QUEUE)
     world.drain()
-    pass_a_minute(world)
-    assert not world.stage.is_due()
+    world.end(id_)
+    world.drain()
+    assert [end.state for end in world.reporter.ends[id_]] == [RequestState.SUCCEEDED]
+    assert [(one["failures"], one["lane"]) for one in world.items()] == [(1, Lane.NORMAL)]
+    world.spend_budget()
+    with capture_logs() as logged:
+        world.drain()
+    assert logged == []
+    assert world.get(id_).state is RequestState.SUCCEEDED
+    assert [one["lane"] for one in world.items()] == [Lane.DEAD]
 
 
-def test_a_push_during_a_look_has_the_ref_looked_at_again(world: World) -> None:
-    world.push()
-    with world.database.begin() as connection:
-        (look,) = polls.take(connection, [QUEUE], every=timedelta(hours=1))
-    with world.database.begin() as connection:
-        polls.make_due(connection, [QUEUE])
-    with world.database.begin() as connection:
-        polls.note(connection, look, every=timedelta(hours=1), fault=None)
-    assert world.stage.is_due()
+class Speechless(MemoryReporter):
+    """A reporter that fails at the end of each request."""
+
+    def ended(self, request: Request, **_: object) -> None:
+        raise ZeroDivisionError(request)
 
 
-def test_a_queue_that_cannot_be_looked_at_stops_no_other(database: Database) -> None:
-    world = world_of(database, queue_settings("a"), queue_settings("b"))
-    world.push("b")
-    world.stage.drain()
-    assert world.stores.queues.get("b").latest_request_id == 1
-    with database.begin() as connection:
-        (fault,) = polls.faults(connection)
-        assert fault.queue == "a"
-        polls.make_due(connection, ["a"])
+@pytest.mark.parametrize("spent", [World.spend_budget, World.kill_twice])
+def test_a_request_that_cannot_be_brought_to_its_end_stops_no_other(
+    database: Database, spent: Callable[[World], None]
+) -> None:
+    queues = {"a": Speechless(), "b": MemoryReporter()}
+    world = world_of(database, *map(queue_settings, queues), reporter_of=lambda queue, _: queues[queue.name])
     world.push("a")
+    stuck = world.queues.ingest("a")
+    world.drain()
+    world.end(stuck)
+    spent(world)
+    world.push("b")
+    world.queues.ingest("b")
+    world.drain()
+    assert [one["lane"] for one in world.items()] == [Lane.DEAD, Lane.NORMAL]
+    assert world.stores.queues.get("a").in_flight == frozenset()
     world.stage.drain()
-    with database.begin() as connection:
-        assert polls.faults(connection) == []
 
 
 def test_without_queues_nothing_is_ever_due(database: Database) -> None:

@@ -57,8 +57,8 @@ class MemoryReporter:
     def progress(self, request: Request) -> None:
         self.shown.setdefault(request.id, []).append(request.state)
 
-    def ended(self, request: Request, *, build: Build | None, facts: Sequence[Fact]) -> None:
-        del build
+    def ended(self, request: Request, *, build: Build | None, facts: Sequence[Fact], last: bool = False) -> None:
+        del build, last
         end = Ended(request.state, frozenset((one.project, one.degree) for one in facts))
         self.ends.setdefault(request.id, set()).add(end)
 

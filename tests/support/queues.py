@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from random import Random
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from sqlalchemy import func, select, update
 
@@ -12,7 +12,7 @@ from notify import wiring
 from notify.checkpoints import Checkpoint, no_checkpoint
 from notify.domain.claims import Lane
 from notify.domain.forge_settings import CommandRunner, QueueSettings
-from notify.domain.head_ports import BuildRunner, Reporter, Stores
+from notify.domain.head_ports import BuildRunner, Reporter, SourceControl, Stores
 from notify.domain.heads import BuildStatus, Head, Request, RequestId
 from notify.domain.measures import Count, no_count
 from notify.heads.stage import Heads, HeadsStage, Queues
@@ -76,6 +76,17 @@ class World:
             connection.execute(update(work_items).where(waiting).values(due_at=func.now()))
         self.stage.drain()
 
+    def spend_budget(self) -> None:
+        """Every request may fail once more."""
+        with self.database.begin() as connection:
+            connection.execute(update(work_items).values(failures=work_items.c.max_failures - 1))
+
+    def kill_twice(self) -> None:
+        """Every request has killed two workers, and a third has just died of it."""
+        dead = {"lane": Lane.LEASED, "lapses": 2, "leased_by": UUID(int=1)}
+        with self.database.begin() as connection:
+            connection.execute(update(work_items).values(**dead, due_at=work_items.c.due_at - timedelta(hours=1)))
+
     def items(self) -> list[dict[str, object]]:
         with self.database.begin() as connection:
             found = connection.execute(
@@ -95,6 +106,7 @@ def world_of(
     instead: BuildRunner | None = None,
     reporter_of: Callable[[QueueSettings, MemoryRemote], Reporter] | None = None,
     count: Count = no_count,
+    source_of: Callable[[QueueSettings, MemoryRemote], SourceControl] = MemorySourceControl,
 ) -> World:
     """
     Args:
@@ -107,7 +119,7 @@ def world_of(
     queues = Queues(
         {one.name: one for one in settings},
         stores=wiring.head_stores(database),
-        source_of=lambda one: MemorySourceControl(one, remotes[one.name]),
+        source_of=lambda one: source_of(one, remotes[one.name]),
         runner_of=lambda _: instead or runner,
         reporter_of=lambda one: reporter_of(one, remotes[one.name]) if reporter_of else reporter,
     )
