@@ -1,6 +1,6 @@
 """Everyone an event concerns, each with their strongest reason."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -50,7 +50,7 @@ class InvolvedPeople:
         mentioned: Known people whom the actor's text mentions.
         requested: People whose review the event requests.
         operators: People who operate notify.
-        suspects: The commits in the broken head that the event is about: each with whose it is.
+        suspects: The people with commits in the broken head that the event is about, each with these commits.
         told_broken: People who were told since the queue was green last that it is broken, each with those of their
             commits that they were told of.
     """
@@ -61,7 +61,7 @@ class InvolvedPeople:
     mentioned: tuple[str, ...] = ()
     requested: tuple[str, ...] = ()
     operators: tuple[str, ...] = ()
-    suspects: tuple[tuple[str, str], ...] = ()
+    suspects: Mapping[str, Sequence[str]] = field(default_factory=dict)
     told_broken: Mapping[str, AbstractSet[str]] = field(default_factory=dict)
 
 
@@ -89,11 +89,12 @@ def people_of_broken_head(involved: InvolvedPeople) -> tuple[AudienceMember, ...
 
     Whoever was told of all their commits in it at an earlier head is already told, unless they subscribe.
     """
-    news = (name for name, sha in involved.suspects if sha not in involved.told_broken.get(name, ()))
+    told = involved.told_broken
+    news = (name for name, shas in involved.suspects.items() if not told.get(name, frozenset()) >= set(shas))
     return _each_once(
         *(AudienceMember(name, Reason.AUTHOR) for name in news),
         *(AudienceMember(name, Reason.SUBSCRIBER) for name in involved.subscribers),
-        *(AudienceMember(name, Reason.AUTHOR, already_told=True) for name, _ in involved.suspects),
+        *(AudienceMember(name, Reason.AUTHOR, already_told=True) for name in involved.suspects),
     )
 
 

@@ -1,6 +1,6 @@
 """What happened: an event, the change list or other topic it is about, and what was said."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -95,10 +95,10 @@ class Event:
         return tuple(self.payload_object("request").get("reviewers", ()))
 
     @property
-    def suspects(self) -> tuple[tuple[str, str], ...]:
-        """The commits of known people in the broken head, newest first: username and hash."""
-        stated = self.payload_object("queue").get("suspects", ())
-        return tuple((one["username"], one["sha"]) for one in stated if one["username"])
+    def suspects(self) -> Mapping[str, Sequence[str]]:
+        """Who has commits in the broken head: their hashes, by username."""
+        authors: Mapping[str, Sequence[str]] = self.payload_object("queue").get("authors", {})
+        return authors
 
     @property
     def texts(self) -> tuple[str, ...]:

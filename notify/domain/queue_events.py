@@ -57,13 +57,17 @@ def queue_event(
     suspects: Sequence[Suspect] = (),
 ) -> OwnEvent:
     """
-    What became of a request; a request has one such event.
+    What became of a request; a request has one such event. Its emails show some of the suspects; it concerns all.
 
     Args:
         suspects: The commits since the base, newest first; of a broken head only.
     """
     degrees = {one.project: one.degree for one in facts}
     broken = sorted((name for name, degree in degrees.items() if name != WHOLE and degree > 0), key=str.casefold)
+    authors: dict[str, list[str]] = {}
+    for one in suspects:
+        if one.username is not None:
+            authors.setdefault(one.username, []).append(one.sha)
     payload: dict[str, Any] = {
         "name": queue.name,
         "repository": queue.repository,
@@ -77,6 +81,7 @@ def queue_event(
         "url": build.url if build else None,
         "suspects": [asdict(one) for one in suspects[:SHOWN_SUSPECTS]],
         "more_suspects": max(len(suspects) - SHOWN_SUSPECTS, 0),
+        "authors": authors,
     }
     key = key_of(queue.name, request.id.number)
     return OwnEvent(key=key, type=event_type, topic=topic_of(queue.name), payload={"queue": payload})

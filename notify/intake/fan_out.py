@@ -177,7 +177,7 @@ def _with_people(connection: Connection, known: Known, batch: Sequence[Event], n
 
 def _stated_people(event: Event) -> tuple[str, ...]:
     """The people whom the event itself names."""
-    return (*event.requested_reviewers, *(name for name, _ in event.suspects))
+    return (*event.requested_reviewers, *event.suspects)
 
 
 def in_turn(batch: Sequence[Event]) -> list[set[int]]:

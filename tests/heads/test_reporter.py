@@ -114,6 +114,18 @@ def test_heads_that_are_fanned_out_together_tell_whom_each_tells_by_itself(story
     ]
 
 
+def test_every_author_of_a_long_range_is_told_though_the_email_shows_a_few(story: Story) -> None:
+    story.push(author="alice")
+    story.validate(BuildStatus.SUCCESS)
+    story.push(author="bob")
+    for _ in range(120):
+        story.push(author="dana")
+    assert story.became(story.validate(BuildStatus.FAILURE)) == {"bob": "author", "dana": "author", "sam": "subscriber"}
+    story.push(author="forge")
+    again = story.validate(BuildStatus.FAILURE)
+    assert story.became(again) == {"bob": "already_told", "dana": "already_told", "sam": "subscriber"}
+
+
 def test_an_author_who_subscribes_is_told_of_every_red_head(story: Story) -> None:
     story.push(author="sam")
     assert story.became(story.validate(BuildStatus.FAILURE)) == {"sam": "author"}

@@ -46,8 +46,8 @@ _TOLD = f"""
         SELECT FROM notify.email_jobs WHERE id = note.email_job_id AND status IN ('pending', 'sent') OFFSET 0
     ) AS email
     LEFT JOIN LATERAL (
-        SELECT stated ->> 'sha' AS sha FROM jsonb_array_elements(broken.payload #> '{{queue,suspects}}') AS stated
-        WHERE note.reason = 'author' AND stated ->> 'username' = note.username
+        SELECT sha FROM jsonb_array_elements_text(broken.payload #> ARRAY['queue', 'authors', note.username]) AS sha
+        WHERE note.reason = 'author'
     ) AS suspect ON true
     GROUP BY asked.id, note.username"""
 _BEFORE = """
