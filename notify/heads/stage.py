@@ -36,7 +36,7 @@ from notify.domain.outcomes import INTERNAL_ERROR
 from notify.domain.ports import Doorbell
 from notify.domain.stages import HEADS
 from notify.heads.ingest import ingest
-from notify.heads.steps import WAIT_FOR_SLOT, Steps
+from notify.heads.steps import WAIT_FOR_BUILD, WAIT_FOR_SLOT, Steps
 from notify.store.database import UNAVAILABLE, Database
 from notify.store.heads import polls, requests
 from notify.store.heads.polls import Look
@@ -96,10 +96,17 @@ class Queues:
 
 @dataclass(frozen=True, slots=True)
 class _Advanced:
-    """How far a request came. ``waits_in`` is the queue that it waits for a slot of; None: it does not."""
+    """
+    How far a request came.
+
+    Args:
+        waits_in: The queue that it waits for a slot of; None: it does not.
+        is_built: It waits for its build.
+    """
 
     outcome: ItemOutcome
     waits_in: str | None = None
+    is_built: bool = False
 
 
 class Heads:
@@ -134,7 +141,7 @@ class Heads:
     def work(self, claims: Sequence[Claim]) -> Mapping[str, int]:
         """Take these requests as far as they go now."""
         known = self._requests.by_items([one.id for one in claims])
-        under_way = {self._threads().submit(self._advanced, one, known.get(one.id)): one for one in claims}
+        under_way = {self.threads().submit(self._advanced, one, known.get(one.id)): one for one in claims}
         done: Counter[str] = Counter()
         renewed = monotonic()
         while under_way:
@@ -177,7 +184,8 @@ class Heads:
             log.exception("heads.failed", request=str(request.id))
             return self._later(claim, request, f"{INTERNAL_ERROR}: {type(error).__name__}")
         waits_in = request.id.queue if again == WAIT_FOR_SLOT else None
-        return _Advanced(items.done(claim) if again is None else _again(claim, again), waits_in)
+        outcome = items.done(claim) if again is None else _again(claim, again)
+        return _Advanced(outcome, waits_in, is_built=again == WAIT_FOR_BUILD)
 
     def _taken_forward(self, request: Request) -> timedelta | None:
         """As ``Steps.advance`` says; a request that cannot be validated is at its end."""
@@ -213,10 +221,17 @@ class Heads:
     def _wake_waiting(self, *queues: str) -> None:
         """Have requests of these queues taken forward that wait for a slot, where one is free."""
         slots = {one: self._queues.settings[one].max_concurrent for one in queues}
-        with self._database.begin() as connection:
+        with self._database.single() as connection:
             woken = requests.wake_waiting(connection, slots)
         if woken:
-            self._doorbell.ring(HEADS)
+            self.ring()
+
+    def _wake_ended(self, waiting: Sequence[int]) -> None:
+        """Have those of these items taken forward whose builds have ended."""
+        with self._database.single() as connection:
+            woken = requests.wake_ended(connection, waiting)
+        if woken:
+            self.ring()
 
     def _settle(self, advanced: Sequence["_Advanced"]) -> Counter[str]:
         outcomes = [one.outcome for one in advanced]
@@ -225,9 +240,11 @@ class Heads:
             ended = [one.id for one in outcomes if one.name in ours and one.lane in ENDED]
             verdicts = requests.verdicts(connection, ended) if ended else ()
         self._time(verdicts)
-        # A slot that came free before this commit woke nobody whose item was leased.
+        # What came before this commit woke nobody whose item was leased: a free slot, a build's end that was told.
         if waiting := {one.waits_in for one in advanced if one.waits_in is not None}:
             self._wake_waiting(*waiting)
+        if built := [one.outcome.id for one in advanced if one.is_built]:
+            self._wake_ended(built)
         return Counter(_count_of(one) for one in outcomes if one.name in ours)
 
     def _time(self, verdicts: Sequence[Verdict]) -> None:
@@ -235,7 +252,12 @@ class Heads:
         for queue, outcome, seconds in verdicts:
             self._count(Measure.TO_VERDICT, verdict_label(bucket(seconds), queue=queue, outcome=outcome), seconds)
 
-    def _threads(self) -> ThreadPoolExecutor:
+    def ring(self) -> None:
+        """Wake idle workers."""
+        self._doorbell.ring(HEADS)
+
+    def threads(self) -> ThreadPoolExecutor:
+        """Where git and runners are waited for."""
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="heads")
@@ -275,19 +297,27 @@ class HeadsStage:
         return self._batch.is_due()
 
     def drain(self) -> Mapping[str, float]:
-        with self._database.single() as connection:
-            taken = polls.take(connection, list(self._queues.settings), every=self._poll)
-        if taken:
-            self._checkpoint(checkpoints.HEADS_LOOK_TAKEN)
-        for look in taken:
-            if not self._stopping:
-                self._look(look)
+        for _ in range(0, len(self._queues.settings), THREADS):
+            if self._stopping or not self._look_at_some():
+                break
         return self._batch.drain()
 
     def stop(self, *, at_most_seconds: float = 0.0) -> None:
         self._stopping = True
         self._batch.stop(at_most_seconds=at_most_seconds)
         self._heads.close()
+
+    def _look_at_some(self) -> bool:
+        """Look at a few queues at a time, which leaves the rest to other workers; whether more may be due."""
+        with self._database.single() as connection:
+            taken = polls.take(connection, list(self._queues.settings), every=self._poll, most=THREADS)
+        if not taken:
+            return False
+        self._checkpoint(checkpoints.HEADS_LOOK_TAKEN)
+        if len(taken) == THREADS:
+            self._heads.ring()
+        list(self._heads.threads().map(self._look, taken))
+        return len(taken) == THREADS
 
     def _look(self, look: Look) -> None:
         """Take in the queue's head; a queue that cannot be looked at stops no other."""

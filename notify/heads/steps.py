@@ -75,12 +75,14 @@ class Steps:
         if request.state is RequestState.ACCEPTED:
             request = self._process(request)
         if request.state is RequestState.ACCEPTED:
+            self.reporter.progress(request)
             return WAIT_FOR_SLOT
+        build = None
         if request.state is RequestState.PROCESSING:
-            request = self._build(request)
+            request, build = self._build(request)
         if request.state is RequestState.PROCESSING:
             return WAIT_FOR_BUILD
-        self._finish(request)
+        self._finish(request, build or self._ended_build(request))
         return None
 
     def fail_closed(self, request: Request) -> None:
@@ -88,16 +90,15 @@ class Steps:
         self._free(request)
         if not request.state.is_final:
             request = self._move(replace(request, state=RequestState.FAILED, forced=True))
-        self._finish(request, last=True)
+        self._finish(request, self._ended_build(request), last=True)
 
     def _process(self, request: Request) -> Request:
         """Superseded, or with a slot and on its way; accepted still: there is no slot."""
         queue = advance_latest(self.stores.queues, request.id)
         if request.id.number < queue.latest_request_id:
             return self._move(replace(request, state=RequestState.SUPERSEDED))
-        self.reporter.progress(request)
         last_green = queue.last_green_uri
-        descends = last_green is not None and self._descends(request.uri, last_green)
+        descends = last_green is not None and self._descends(request, last_green)
         strategy, base = strategy_of(last_green, descends=descends)
         if not take_slot(self.stores, request.id, queue=queue, most=self.queue.max_concurrent):
             return request
@@ -107,22 +108,25 @@ class Steps:
             self._free(request)
         return moved
 
-    def _descends(self, uri: str, last_green: str) -> bool:
+    def _descends(self, request: Request, last_green: str) -> bool:
         try:
-            return self.source.is_ancestor(last_green, uri)
+            return self.source.is_ancestor(last_green, request.uri)
         except InvalidUri:  # of the queue's former remote or ref
             return False
+        except SourceControlUnavailable:
+            self.reporter.progress(request)
+            raise
 
-    def _build(self, request: Request) -> Request:
+    def _build(self, request: Request) -> tuple[Request, Build]:
         """Start the build, or look at it; record its end."""
         build = self._started(request)
         if not build.status.is_final:
             build = self._recorded(build, self.runner.report(build.id))
         if not build.status.is_final:
-            return request
+            return request, build
         self.checkpoint(checkpoints.HEADS_BUILD_RECORDED)
         self._free(request)
-        return self._move(decided(request, _report(build)))
+        return self._move(decided(request, _report(build))), build
 
     def _started(self, request: Request) -> Build:
         try:
@@ -144,7 +148,7 @@ class Steps:
         known = replace(build, status=report.status, url=report.url or build.url, projects=report.projects)
         return build if known == build else record_build(self.stores, known)
 
-    def _finish(self, request: Request, *, last: bool = False) -> None:
+    def _finish(self, request: Request, build: Build | None, *, last: bool = False) -> None:
         """
         Everything that follows from a final state; events last.
 
@@ -152,7 +156,6 @@ class Steps:
             last: Nobody will try again; what cannot be promoted or asked for now is left out.
         """
         self._free(request)
-        build = self._ended_build(request)
         facts = self._established(request, build)
         self.checkpoint(checkpoints.HEADS_FACTS_RECORDED)
         fault = None

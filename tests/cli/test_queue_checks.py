@@ -102,7 +102,7 @@ def test_a_command_that_is_no_program_here_is_named_unless_it_is_in_the_checkout
 @pytest.mark.usefixtures("configure")
 def test_a_queue_that_workers_cannot_look_at_is_named(notify: Notify, database: Database) -> None:
     with database.begin() as connection:
-        gone, known = polls.take(connection, [QUEUE, "gone/main"], every=MINUTE)
+        gone, known = polls.take(connection, [QUEUE, "gone/main"], every=MINUTE, most=8)
         polls.note(connection, gone, every=MINUTE, fault="no answer")
     assert found(notify)["polls of refs"]["ok"]
     with database.begin() as connection:

@@ -14,6 +14,7 @@ from notify.store.tables.people import topic_preferences, user_notification_pref
 from notify.store.tables.statuses import commit_statuses
 from tests.cli.conftest import Notify, notify  # noqa: F401 - a fixture
 from tests.support.remotes import MemorySourceControl
+from tests.support.statements import statements
 from tests.support.told_heads import OTHER, QUEUE, Story, story_of
 
 SUCCESS, FAILURE = BuildStatus.SUCCESS, BuildStatus.FAILURE
@@ -268,3 +269,17 @@ def test_a_queue_that_is_muted_mails_nothing(story: Story) -> None:
     story.push(author="dana")
     story.validate(BuildStatus.FAILURE)
     assert story.told() == [("head.broken", "sam", "subscriber")]
+
+
+def test_a_head_costs_few_statements(story: Story) -> None:
+    story.push()
+    story.validate(BuildStatus.SUCCESS)
+    story.push()
+    with statements(story.world.database) as sent:
+        id_ = story.world.queues.ingest(QUEUE)
+        story.world.stage.drain()
+        assert len(sent) <= 20
+        story.world.end(id_, BuildStatus.FAILURE)
+        sent.clear()
+        story.world.drain()
+        assert len(sent) <= 21

@@ -9,12 +9,13 @@ from structlog.testing import capture_logs
 
 from notify.domain.claims import Lane
 from notify.domain.head_ports import NotFound, RunnerRefused, RunnerUnavailable, SourceControlUnavailable
-from notify.domain.heads import GREEN, WHOLE, BuildReport, Request, RequestId, RequestState, Strategy
+from notify.domain.heads import GREEN, WHOLE, BuildReport, BuildStatus, Request, RequestId, RequestState, Strategy
+from notify.heads import told_builds
 from notify.heads.ingest import InvalidQueueName, UnknownQueue
 from notify.store.database import Database
 from notify.store.heads import requests
 from notify.store.heads.requests import Requests
-from tests.support.head_peers import MemoryReporter
+from tests.support.head_peers import MemoryReporter, MemoryRunner
 from tests.support.queues import GREEN_REF, World, queue_settings, stage_of, world_of
 from tests.support.remotes import MemorySourceControl
 
@@ -158,6 +159,29 @@ def test_a_slot_that_comes_free_while_a_request_finds_none_wakes_it(world: World
     world.stage.drain()
     assert world.get(second).state is RequestState.PROCESSING
     other.stage.stop()
+
+
+class TellingRunner(MemoryRunner):
+    """Once asked, it says that the build runs, and reports its end before the answer arrives."""
+
+    tell: Callable[[str], object]
+
+    def report(self, build_id: str) -> BuildReport:
+        self.tell(build_id)
+        return BuildReport(status=BuildStatus.RUNNING)
+
+
+def test_an_end_that_is_told_while_its_request_is_worked_on_is_heard_at_once(database: Database) -> None:
+    runner = TellingRunner()
+    world = world_of(database, queue_settings(), instead=runner)
+    green = BuildReport(status=BuildStatus.SUCCESS)
+    runner.tell = lambda build_id: told_builds.take_in(database, world.stores, QUEUE, build_id, green)
+    world.push()
+    id_ = world.queues.ingest(QUEUE)
+    world.stage.drain()
+    world.stage.drain()
+    assert world.get(id_).state is RequestState.SUCCEEDED
+    world.stage.stop()
 
 
 def test_waiting_for_a_slot_or_a_build_is_no_failure(world: World) -> None:

@@ -8,10 +8,23 @@ from sqlalchemy import Connection
 
 # A look whose worker ends in it is repeated.
 LEASE = timedelta(minutes=1)
+# One that nobody has looked at yet has no row.
 _TAKE = """
-    INSERT INTO notify.queue_polls AS known (queue, due_at) SELECT unnest(%(queues)s::text[]), now() + %(lease)s
-    ON CONFLICT (queue) DO UPDATE SET due_at = excluded.due_at WHERE known.due_at <= now()
-    RETURNING queue, due_at"""
+    WITH due AS MATERIALIZED (
+        SELECT known.queue FROM notify.queue_polls AS known
+        WHERE known.queue = ANY (%(queues)s::text[]) AND known.due_at <= now()
+        ORDER BY known.due_at, known.queue LIMIT %(most)s FOR UPDATE SKIP LOCKED
+    ), taken AS (
+        UPDATE notify.queue_polls AS known SET due_at = now() + %(lease)s FROM due WHERE known.queue = due.queue
+        RETURNING known.queue, known.due_at
+    ), made AS (
+        INSERT INTO notify.queue_polls (queue, due_at)
+        SELECT wanted.queue, now() + %(lease)s FROM unnest(%(queues)s::text[]) AS wanted(queue)
+        WHERE NOT EXISTS (SELECT FROM notify.queue_polls AS known WHERE known.queue = wanted.queue)
+        ORDER BY wanted.queue LIMIT %(most)s - (SELECT count(*) FROM due)
+        ON CONFLICT (queue) DO NOTHING RETURNING queue, due_at
+    )
+    SELECT queue, due_at FROM taken UNION ALL SELECT queue, due_at FROM made"""
 _DUE = """
     SELECT 1 FROM unnest(%(queues)s::text[]) AS wanted(queue) LEFT JOIN notify.queue_polls AS known USING (queue)
     WHERE coalesce(known.due_at, '-infinity') <= now() LIMIT 1"""
@@ -43,9 +56,9 @@ class Look:
     until: datetime
 
 
-def take(connection: Connection, queues: Sequence[str], *, every: timedelta) -> list[Look]:
-    """Looks at those of these queues whose refs are to be looked at now."""
-    values = {"queues": sorted(queues), "lease": min(every, LEASE)}
+def take(connection: Connection, queues: Sequence[str], *, every: timedelta, most: int) -> list[Look]:
+    """Looks at those of these queues whose refs are to be looked at now, at most so many."""
+    values = {"queues": sorted(queues), "lease": min(every, LEASE), "most": most}
     return sorted((Look(*row) for row in connection.exec_driver_sql(_TAKE, values)), key=lambda one: one.queue)
 
 

@@ -47,6 +47,13 @@ _WAKE = f"""
         JOIN notify.requests AS request ON request.queue = queue.name
         WHERE request.state = 'accepted' AND request.finished_at IS NULL
     ))"""
+_WAKE_ENDED = f"""
+    UPDATE notify.work_items SET due_at = now()
+    WHERE stage = '{HEADS}' AND lane < {Lane.LEASED:d} AND due_at > now() AND id = ANY (ARRAY(
+        SELECT request.item_id FROM notify.requests AS request
+        JOIN notify.builds AS build ON build.queue = request.queue AND build.request_id = request.id
+        WHERE request.item_id = ANY (%(items)s::bigint[]) AND build.status <> 'running'
+    ))"""
 _MAKE_DUE = f"""
     UPDATE notify.work_items SET due_at = now()
     WHERE stage = '{HEADS}' AND lane < {Lane.LEASED:d} AND due_at > now() AND id = (
@@ -167,6 +174,11 @@ def wake_waiting(connection: Connection, slots: Mapping[str, int]) -> int:
     """Make requests due that wait while their queue has a free slot, of so many by queue; how many there were."""
     values = {"queues": list(slots), "slots": list(slots.values())}
     return connection.exec_driver_sql(_WAKE, values).rowcount
+
+
+def wake_ended(connection: Connection, items: Sequence[int]) -> int:
+    """Make those of these items due whose builds have ended; how many there were."""
+    return connection.exec_driver_sql(_WAKE_ENDED, {"items": list(items)}).rowcount
 
 
 def make_due(connection: Connection, id_: RequestId) -> None:
