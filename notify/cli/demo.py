@@ -119,7 +119,9 @@ def run(settings: Settings, *, once: bool, as_json: bool) -> None:
                 result = _play(stack.settings, running, database)
                 if not as_json:
                     _print(result)
-                heads = _play_queue(stack.settings, running, database, number=result["pull_request"], quiet=as_json)
+                heads = []
+                if not stack.stopping.is_set():
+                    heads = _play_queue(stack.settings, running, database, number=result["pull_request"], quiet=as_json)
             except NotInTime:
                 raise NotInTime(log=log.name) from None
             finally:

@@ -18,6 +18,7 @@ LONGEST_WORDS = 200
 SAFE = (
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
+    "safe.bareRepository=all",  # mirrors are bare, and ours
     "fetch.recurseSubmodules=false",
     "submodule.recurse=false",
     "gc.auto=0",  # commits that were rewritten away are still asked for

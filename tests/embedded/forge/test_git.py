@@ -16,11 +16,13 @@ from notify.embedded.forge.git import check_python
 from notify.embedded.forge.git.queue import FILES, QUEUE, REPOSITORY
 from notify.embedded.forge.git.smart_http import MOST_BYTES
 from notify.embedded.forge.server import EmbeddedForge
+from notify.embedded.forge.workflows import FOLDER
 from notify.heads.runners.command_job import OUTPUT
 from notify.vcs.commands import Answer, Git
 from notify.vcs.git import GitSourceControl
 from tests.embedded.forge.test_pages import Badges, page
 from tests.support.forge_calls import client, running_forge
+from tests.support.github import faults
 from tests.support.html_tree import Tree
 from tests.support.remotes import needs_git
 
@@ -87,7 +89,8 @@ def test_what_people_push_is_on_the_forge_and_told_by_webhook(hosted: Hosted) ->
     assert hosted.push("HEAD:main", f"{first}:refs/heads/topic").status == 0
     assert hosted.branches() == {"main": second, "topic": first}
     assert sorted(hosted.told()) == [("dana", "refs/heads/main"), ("dana", "refs/heads/topic")]
-    assert hosted.calls.get("/contents/change.py").json()["size"] == len('"""Second"""\n')
+    file = hosted.calls.get("/contents/change.py").json()
+    assert (file["size"], faults("rest:content-file", file)) == (len('"""Second"""\n'), [])
     assert hosted.push("--force", "HEAD~2:main", ":topic").status == 0
     assert hosted.branches() == {"main": hosted.git("rev-parse", "HEAD~2")}
     hosted.git("fetch", "--quiet", hosted.url, second), "rewritten away, and given by its name; .git may be left out"
@@ -157,13 +160,15 @@ def test_a_merged_pull_request_is_a_merge_of_git_and_a_conflict_is_refused(hoste
         hosted.commit(head)
         assert hosted.push(f"HEAD:refs/heads/{head}").status == 0
         hosted.git("reset", "--quiet", "--hard", "origin/main")
-    assert hosted.open_pull("none").status_code == hosted.open_pull("first", base="none").status_code == 422
+    for refused in (hosted.open_pull("none"), hosted.open_pull("first", base="none")):
+        assert (refused.status_code, faults("rest:validation-error", refused.json())) == (422, [])
     first, other = (hosted.open_pull(head).raise_for_status().json()["number"] for head in ("first", "other"))
     merged = hosted.calls.put(f"/pulls/{first}/merge").raise_for_status().json()["sha"]
     hosted.git("fetch", "--quiet")
     assert hosted.git("log", "-1", "--format=%H %an %s", "origin/main") == f"{merged} alice Change: first (#1)"
     assert hosted.git("rev-list", "--count", "origin/main") == "3"
-    assert [hosted.calls.put(f"/pulls/{one}/merge").status_code for one in (first, other)] == [405, 405]
+    for refused in (hosted.calls.put(f"/pulls/{one}/merge") for one in (first, other)):
+        assert (refused.status_code, faults("rest:basic-error", refused.json())) == (405, [])
     assert hosted.branches()["main"] == merged
 
 
@@ -193,6 +198,41 @@ def test_a_repositorys_page_shows_its_commits_with_what_is_shown_on_each(hosted:
         assert all("scope" in cell.attributes for cell in tree.all("th"))
         assert tree.all("script", "img", "iframe") == []
         assert {link.attributes["href"] for link in tree.all("a")} >= {"#main", "/"}, one
+
+
+@needs_git
+def test_a_repositorys_page_shows_the_runs_of_a_workflow_that_was_pushed(hosted: Hosted) -> None:
+    (hosted.clone / FOLDER).mkdir(parents=True)
+    (hosted.clone / FOLDER / "heads.yml").write_text("name: Heads\non: workflow_dispatch\n")
+    sha = hosted.commit("Add a workflow")
+    assert hosted.push("HEAD:main").status == 0
+    assert "Runs of workflows" not in page(hosted.forge, f"/{REPOSITORY}")
+    hosted.calls.post("/actions/workflows/heads.yml/dispatches", json={"ref": "main"}).raise_for_status()
+    shown = page(hosted.forge, f"/{REPOSITORY}").partition("Runs of workflows")[2]
+    assert Badges(shown).found == [("waiting", "queued")]
+    assert f"/{REPOSITORY}/commit/{sha}" in shown
+
+
+@needs_git
+def test_what_a_person_has_configured_of_git_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hook = tmp_path / "template" / "hooks" / "pre-receive"
+    hook.parent.mkdir(parents=True)
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    configuration = tmp_path / "gitconfig"
+    configuration.write_text(
+        f"""[safe]\nbareRepository = explicit\n[init]\ntemplateDir = {hook.parents[1]}\ndefaultBranch = other
+        [core]\nhooksPath = {hook.parent}\n[commit]\ngpgSign = true\n[user]\nuseConfigOnly = true\n"""
+    )
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(configuration))
+    with running_forge(tmp_path / "forge", builds=tmp_path / "builds") as forge, client(forge, "person_alice") as calls:
+        queue = forges_file.load(forge.configuration).queues[QUEUE]
+        source = GitSourceControl(queue, tmp_path / "mirrors")
+        assert source.promote(source.latest())
+        pull = {"title": "Nothing", "head": "green", "base": "main"}
+        number = calls.post(f"/repos/{REPOSITORY}/pulls", json=pull).raise_for_status().json()["number"]
+        merged = calls.put(f"/repos/{REPOSITORY}/pulls/{number}/merge").raise_for_status().json()
+        assert source.latest().endswith(merged["sha"])
 
 
 @needs_git

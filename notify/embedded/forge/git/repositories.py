@@ -77,12 +77,12 @@ class GitRepositories:
         """
         message = f"{pull.title} (#{pull.number})"
         with self._state.lock, TemporaryDirectory(dir=self._folder) as temporary:
-            clone = Git(Path(temporary), GIT_SECONDS)
-            bare = str(self.folder(repository))
+            clone, bare = Git(Path(temporary), GIT_SECONDS), self._git(repository)
+            shared = ("--quiet", "--shared", "--template=", f"--branch={pull.base}")
             try:
-                clone.run("clone", "--quiet", "--shared", "--template=", f"--branch={pull.base}", "--", bare, ".")
+                clone.run("clone", *shared, "--", str(bare.folder), ".")
                 clone.run(*_as(by), "merge", "--quiet", "--no-ff", f"--message={message}", pull.head_sha)
-                clone.run("push", "--quiet", bare, f"HEAD:{_BRANCH}{pull.base}")
+                _take(bare, clone, pull.base)
             except SourceControlUnavailable as error:
                 raise NotMergeable from error
             sha = clone.run("rev-parse", "HEAD").output.strip()
@@ -93,7 +93,7 @@ class GitRepositories:
     def follow(self, repository: Repository) -> None:
         """Take over where the branches are by now, as after a push."""
         with self._state.lock:
-            git = Git(self.folder(repository), GIT_SECONDS)
+            git = self._git(repository)
             present = _branches(git)
             self._read_files(repository, git, present.get(repository.default_branch))
             for branch in repository.branches.keys() - present.keys():
@@ -107,27 +107,29 @@ class GitRepositories:
 
     def log(self, repository: Repository, sha: str, *, limit: int) -> list[GitCommit]:
         """Commits along first parents, the newest first; none if the commit is nowhere to be found."""
-        git = Git(self.folder(repository), GIT_SECONDS)
         arguments = ("--first-parent", f"--max-count={limit}", f"--format={_FORMAT}", "--end-of-options")
-        lines = git.ask("log", *arguments, sha, "--").output.split("\n")
+        lines = self._git(repository).ask("log", *arguments, sha, "--").output.split("\n")
         return [_commit(line) for line in lines if line]
 
     def _make(self, repository: Repository, files: Mapping[str, str]) -> None:
         folder = self.folder(repository)
         rmtree(folder, ignore_errors=True)  # of a forge that was killed before it kept its state
         folder.mkdir(mode=0o700, parents=True)
-        main = ("--quiet", "--template=", f"--initial-branch={repository.default_branch}")
-        Git(folder, GIT_SECONDS).run("init", "--bare", *main)
+        bare, main = self._git(repository), repository.default_branch
+        bare.run("init", "--quiet", "--bare", "--template=", f"--initial-branch={main}")
         with TemporaryDirectory(dir=self._folder) as temporary:
             for name, text in files.items():
                 file = Path(temporary, name)
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(text, encoding="utf-8")
             git = Git(Path(temporary), GIT_SECONDS)
-            git.run("init", *main)
+            git.run("init", "--quiet", "--template=")
             git.run("add", "--all")
             git.run(*_as(repository.owner), "commit", "--quiet", "--message=Begin")
-            git.run("push", "--quiet", str(folder), "HEAD")
+            _take(bare, git, main)
+
+    def _git(self, repository: Repository) -> Git:
+        return Git(self.folder(repository), GIT_SECONDS)
 
     def _pusher(self, repository: Repository, sha: str) -> str:
         """A push by git names nobody: the login in the newest commit's address is taken for who did it."""
@@ -151,6 +153,11 @@ def _as(login: str) -> tuple[str, ...]:
     """Options by which a person commits, whatever the user of this machine has configured."""
     address = f"{login}@users.noreply.example"
     return ("-c", f"user.name={login}", "-c", f"user.email={address}", "-c", "commit.gpgSign=false")
+
+
+def _take(bare: Git, git: Git, branch: str) -> None:
+    """Move a branch forward to what is checked out elsewhere. A push would run hooks that its user has configured."""
+    bare.run("fetch", "--quiet", "--no-write-fetch-head", str(git.folder), f"HEAD:{_BRANCH}{branch}")
 
 
 def _branches(git: Git) -> dict[str, str]:
