@@ -18,7 +18,7 @@ from notify.intake.own_events import emit_own
 from notify.statuses.publish import publish
 from notify.statuses.schema import StatusIn
 from notify.store.database import Database
-from notify.store.heads import people
+from notify.store.heads import people, queues, requests
 from notify.store.statuses import listing
 from notify.store.statuses.listing import StatusFilter
 
@@ -54,7 +54,7 @@ class CommitAndMail:
 
     def progress(self, request: Request) -> None:
         with self.database.begin() as connection:
-            is_news = self._show(connection, request)
+            is_news = requests.is_unchanged(connection, request) and self._show(connection, request)
         if is_news:
             self.doorbell.ring(STATUSES)
 
@@ -64,6 +64,7 @@ class CommitAndMail:
             with suppress(SourceControlUnavailable) if last else nullcontext():
                 commits = self._suspected(request)
         with self.database.begin() as connection:
+            queues.lock(connection, self.queue.name)
             self._show(connection, request, build)
             self._tell(connection, request, build=build, facts=facts, commits=commits)
         self.doorbell.ring(STATUSES)

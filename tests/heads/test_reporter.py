@@ -1,14 +1,18 @@
 """What becomes of a head is shown on its commit and told to those whom it concerns, once."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import insert, select
 
 from notify.domain.head_ports import Commit, SourceControlUnavailable
-from notify.domain.heads import BuildStatus
+from notify.domain.heads import BROKEN, WHOLE, BuildStatus, Fact, Request, RequestState
+from notify.heads.steps import Steps
 from notify.intake.explain import traces
 from notify.store.database import Database
+from notify.store.heads import queues
 from notify.store.outbox import jobs
 from notify.store.tables.people import topic_preferences, user_notification_preferences
 from notify.store.tables.statuses import commit_statuses
@@ -16,7 +20,9 @@ from tests.cli.conftest import Notify, notify  # noqa: F401 - a fixture
 from tests.support.remotes import MemorySourceControl
 from tests.support.statements import statements
 from tests.support.told_heads import OTHER, QUEUE, Story, story_of
+from tests.support.wait import until
 
+WAITS = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 SUCCESS, FAILURE = BuildStatus.SUCCESS, BuildStatus.FAILURE
 
 
@@ -257,8 +263,7 @@ def test_a_request_that_is_finished_twice_is_told_once(story: Story) -> None:
     story.push(author="dana")
     id_ = story.validate(BuildStatus.FAILURE)
     before = story.told()
-    steps = story.world.queues.steps(QUEUE, freed=lambda _: None, checkpoint=lambda _: None)
-    assert steps.advance(story.world.get(id_)) is None
+    assert steps_of(story).advance(story.world.get(id_)) is None
     story.worker.fan_out()
     assert story.told() == before != []
 
@@ -278,8 +283,49 @@ def test_a_head_costs_few_statements(story: Story) -> None:
     with statements(story.world.database) as sent:
         id_ = story.world.queues.ingest(QUEUE)
         story.world.stage.drain()
-        assert len(sent) <= 20
+        assert len(sent) <= 21
         story.world.end(id_, BuildStatus.FAILURE)
         sent.clear()
         story.world.drain()
-        assert len(sent) <= 21
+        assert len(sent) <= 22
+
+
+def test_a_late_worker_shows_no_progress_of_a_head_that_is_at_its_end(story: Story) -> None:
+    sha = story.push(author="dana")
+    read_before = story.world.get(story.world.queues.ingest(QUEUE))
+    story.validate(SUCCESS)
+    steps_of(story).reporter.progress(read_before)
+    assert story.shown(sha) == (f"notify/{QUEUE}", "success")
+
+
+def test_an_older_head_that_ends_while_a_newer_one_is_told_of_is_no_news(story: Story) -> None:
+    story.push(author="dana")
+    older = story.world.get(story.world.queues.ingest(QUEUE))
+    story.push(author="bob")
+    newer = story.world.get(story.world.queues.ingest(QUEUE))
+    stores, reporter = story.world.stores, steps_of(story).reporter
+
+    def fact(request: Request) -> Fact:
+        return Fact(queue=QUEUE, uri=request.uri, project=WHOLE, degree=BROKEN, request=request.id)
+
+    def end(request: Request) -> None:
+        stores.facts.create(fact(request))
+        reporter.ended(replace(request, state=RequestState.FAILED), build=None, facts=[fact(request)])
+
+    with ThreadPoolExecutor(1) as pool:
+        with story.world.database.begin() as connection:
+            queues.lock(connection, QUEUE)  # as a worker that tells of the newer head
+            late = pool.submit(end, older)
+            until(lambda: late.done() or story.worker.execute(WAITS))
+            stores.facts.create(fact(newer))
+        late.result()
+    story.worker.fan_out()
+    assert story.told() == []
+    end(newer)
+    story.worker.fan_out()
+    assert ("head.broken", "bob", "author") in story.told()
+
+
+def steps_of(story: Story) -> Steps:
+    """What another worker of the queue has."""
+    return story.world.queues.steps(QUEUE, freed=lambda _: None, checkpoint=lambda _: None)

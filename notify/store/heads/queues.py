@@ -1,5 +1,7 @@
 """Queues: their newest request, their last green head, and who has a slot."""
 
+from sqlalchemy import Connection
+
 from notify.domain.head_ports import VersionMismatch
 from notify.domain.heads import Queue
 from notify.store.database import Database
@@ -19,6 +21,7 @@ _UPDATE = """
         in_flight = %(in_flight)s::bigint[], in_flight_count = cardinality(%(in_flight)s::bigint[]),
         latest_request_id = %(latest_request_id)s, version = %(new_version)s
     WHERE name = %(name)s AND version = %(old_version)s"""
+_LOCK = "SELECT FROM notify.queues WHERE name = %(name)s FOR NO KEY UPDATE"
 
 
 class Queues:
@@ -55,3 +58,8 @@ class Queues:
             written = connection.exec_driver_sql(_UPDATE if old_version else _CREATE, values).rowcount
         if not written:
             raise VersionMismatch(queue=queue.name, version=old_version)
+
+
+def lock(connection: Connection, name: str) -> None:
+    """Until commit, nobody else tells of the queue or changes its row."""
+    connection.exec_driver_sql(_LOCK, {"name": name})

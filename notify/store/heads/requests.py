@@ -35,6 +35,8 @@ _UPDATE = """
         forced = %(forced)s, version = %(new_version)s,
         finished_at = CASE WHEN %(final)s THEN coalesce(finished_at, now()) END
     WHERE queue = %(queue)s AND id = %(id)s AND version = %(old_version)s"""
+_UNCHANGED = """
+    SELECT FROM notify.requests WHERE queue = %(queue)s AND id = %(id)s AND version = %(version)s FOR SHARE"""
 _CLAIM_URI = """
     INSERT INTO notify.request_uris (queue, uri, request_id) VALUES (%(queue)s, %(uri)s, %(id)s)
     ON CONFLICT (queue, uri) DO NOTHING"""
@@ -179,6 +181,12 @@ def wake_waiting(connection: Connection, slots: Mapping[str, int]) -> int:
 def wake_ended(connection: Connection, items: Sequence[int]) -> int:
     """Make those of these items due whose builds have ended; how many there were."""
     return connection.exec_driver_sql(_WAKE_ENDED, {"items": list(items)}).rowcount
+
+
+def is_unchanged(connection: Connection, request: Request) -> bool:
+    """Whether the stored request is still as it was read; if so, it stays so until commit."""
+    values = {"queue": request.id.queue, "id": request.id.number, "version": request.version}
+    return connection.exec_driver_sql(_UNCHANGED, values).first() is not None
 
 
 def make_due(connection: Connection, id_: RequestId) -> None:
