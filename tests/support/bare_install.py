@@ -85,10 +85,11 @@ def _requirements_of(name: str, extra: str) -> Sequence[Requirement]:
 
 
 def _link(package: Distribution, *, site: Path, programs: Path) -> None:
-    for file in package.files or ():
-        if ".." not in file.parts:
-            (site / file).parent.mkdir(parents=True, exist_ok=True)
-            (site / file).symlink_to(file.locate())
+    files = [file for file in package.files or () if ".." not in file.parts]
+    whole = {file.parts[0] for file in files if file.parts[1:] == ("__init__.py",)}
+    for name in {file.parts[0] if file.parts[0] in whole else str(file) for file in files}:
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).symlink_to(str(package.locate_file(name)))
     for one in package.entry_points.select(group="console_scripts"):
         program = programs / one.name
         program.write_text(f"#!{programs / 'python'}\nfrom {one.module} import {one.attr}\nexit({one.attr}())\n")
