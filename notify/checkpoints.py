@@ -46,6 +46,10 @@ HEADS_FACTS_RECORDED = "heads.facts_recorded"
 HEADS_GREEN_RECORDED = "heads.green_recorded"
 HEADS_PROMOTED = "heads.promoted"
 HEADS_TOLD = "heads.told"
+WEBHOOKS_CLAIMED = "webhooks.claimed"
+WEBHOOKS_ANSWERED = "webhooks.answered"
+WEBHOOKS_WRITTEN = "webhooks.written"
+WEBHOOKS_COMMITTED = "webhooks.committed"
 OF_EMAILS = (
     FAN_OUT_CLAIMED,
     FAN_OUT_WRITTEN,
@@ -88,6 +92,10 @@ NAMES = (
     HEADS_GREEN_RECORDED,
     HEADS_PROMOTED,
     HEADS_TOLD,
+    WEBHOOKS_CLAIMED,
+    WEBHOOKS_ANSWERED,
+    WEBHOOKS_WRITTEN,
+    WEBHOOKS_COMMITTED,
 )
 
 Checkpoint = Callable[[str], None]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from difflib import get_close_matches
 from io import StringIO
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from os import environ
 from pathlib import Path
 from types import MappingProxyType
@@ -106,6 +107,14 @@ def _address(value: str) -> str:
     return f"{local}@{_ascii(domain)}"
 
 
+def _networks(value: str) -> str:
+    try:
+        return " ".join(str(ip_network(one)) for one in value.replace(",", " ").split())
+    except ValueError as error:
+        msg = f"{error}; expected networks such as 10.0.0.0/8 or fd00::/8, separated by spaces or commas"
+        raise ValueError(msg) from None
+
+
 def _selectors(value: str) -> str:
     names = value.lower().split()
     if not all(SELECTOR.fullmatch(name) for name in names) or len(set(names)) < len(names):
@@ -191,9 +200,9 @@ class Settings(BaseModel):
     smtp_timeout_seconds: float | None = Field(default=None, gt=0, le=3600)
     """Limit of every wait for the relay; none: those of RFC 5321 §4.5.3.2."""
     keep_sent_days: int = Field(default=14, ge=1, le=3650)
-    """How long sent, skipped and withdrawn emails and their events are kept."""
+    """How long sent, skipped and withdrawn emails, their events, and webhook calls are kept."""
     keep_dead_days: int = Field(default=90, ge=1, le=3650)
-    """How long dead, expired and cancelled emails, and counts, are kept."""
+    """How long dead, expired and cancelled emails, dead webhook calls, and counts are kept."""
     keep_bodies_days: int | None = Field(default=None, ge=1, le=3650)
     """How long the text of events is kept once no email waits for it; none: as long as the event."""
     keep_deliveries_days: int = Field(default=14, ge=1, le=3650)
@@ -208,6 +217,8 @@ class Settings(BaseModel):
     """How often each repository of a forge is read."""
     poll_seconds: float = Field(default=60, gt=0, le=86_400)
     """How often each queue's ref is looked at; webhooks make it sooner."""
+    webhook_networks: Annotated[str, AfterValidator(_networks)] | None = None
+    """Private networks whose addresses webhooks may call, also without TLS; none: only public ones, with TLS."""
     operators: Annotated[str, AfterValidator(_usernames)] | None = None
     """Usernames to tell of what notify cannot do, such as read a forge; separated by spaces or commas."""
     worker_concurrency: int = Field(default=2, ge=1, le=256)
@@ -257,6 +268,16 @@ class Settings(BaseModel):
     @property
     def lease(self) -> timedelta:
         return timedelta(seconds=self.lease_seconds)
+
+    @property
+    def signing_keys(self) -> tuple[str, ...]:
+        """NOTIFY_SECRET_KEYS, newest first; empty: none are configured."""
+        return tuple(self.secret_keys.get_secret_value().split()) if self.secret_keys else ()
+
+    @property
+    def private_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The networks whose private addresses webhooks may call."""
+        return tuple(map(ip_network, (self.webhook_networks or "").split()))
 
     @property
     def operator_names(self) -> tuple[str, ...]:

@@ -187,6 +187,7 @@ print(json.dumps([tasks, sorted(queue.name for queue in app.conf.task_queues), "
         "notify.upkeep.prune",
         "notify.upkeep.redeliver",
         "notify.upkeep.stats",
+        "notify.webhooks",
     ]
     queues = [
         "notify.deliver",
@@ -196,6 +197,7 @@ print(json.dumps([tasks, sorted(queue.name for queue in app.conf.task_queues), "
         "notify.reconcile",
         "notify.statuses",
         "notify.upkeep",
+        "notify.webhooks",
     ]
     assert found == [tasks, queues, False]
 

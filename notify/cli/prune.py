@@ -13,7 +13,8 @@ def prune(
     as_json: AsJson = False,
 ) -> None:
     """
-    Delete old, finished data now: emails, attempts, events, webhook deliveries, statuses, requests and statistics.
+    Delete old, finished data now: emails, attempts, events, webhook deliveries and calls, statuses, requests and
+    statistics.
 
     NOTIFY_KEEP_SENT_DAYS, NOTIFY_KEEP_DEAD_DAYS, NOTIFY_KEEP_DELIVERIES_DAYS, NOTIFY_KEEP_STATUSES_DAYS,
     NOTIFY_KEEP_REQUESTS_DAYS and NOTIFY_KEEP_BODIES_DAYS (for the text of events) say how long data is kept. Pruning
@@ -38,7 +39,7 @@ def prune(
 
 
 def _counted(rows: OldRows | Pruned) -> str:
-    counts = f"{rows.jobs:,} jobs, {rows.events:,} events, {rows.deliveries:,} webhook deliveries"
+    counts = f"{rows.jobs:,} jobs, {rows.events:,} events, {rows.deliveries:,} webhook deliveries, {rows.calls:,} calls"
     return f"{counts}, {rows.statuses:,} statuses, {rows.requests:,} requests and {rows.stats:,} rows of statistics"
 
 

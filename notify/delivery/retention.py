@@ -39,6 +39,7 @@ class Pruned:
     deliveries: int = 0
     logins: int = 0
     statuses: int = 0
+    calls: int = 0
     requests: int = 0
     stats: int = 0
     emptied: int = 0
@@ -48,8 +49,8 @@ class Pruned:
 
 class Pruning:
     """
-    One run: deletes emails, events without emails, webhook deliveries, statuses, requests, the payload of other
-    events, and counts, also those of logins without a person.
+    One run: deletes emails, events without emails, webhook deliveries, statuses, webhook calls, requests, the payload
+    of other events, and counts, also those of logins without a person.
 
     Use each object once.
 
@@ -102,6 +103,9 @@ class Pruning:
             yield self.pruned
         for batch in self._run_batches(upkeep.prune_statuses):
             self.pruned.statuses += batch.deleted
+            yield self.pruned
+        for batch in self._run_batches(upkeep.prune_calls):
+            self.pruned.calls += batch.deleted
             yield self.pruned
         for batch in self._run_batches(upkeep.prune_requests):
             self.pruned.requests += batch.deleted

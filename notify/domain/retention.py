@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from notify.domain.outcomes import DeliveryStatus, EventStatus, JobStatus
 from notify.domain.statuses import TargetStatus
+from notify.domain.webhooks import CallStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,10 +14,11 @@ class RetentionPeriods:
     """
     How long finished rows are kept.
 
-    ``sent``: for sent, skipped and withdrawn emails, and for fanned-out and withdrawn events. ``dead``: for all other
-    emails and events, and for counts. ``bodies``: for the text of events, once no email about them waits; None: as long
-    as the event. ``deliveries``: for webhook deliveries that are done or ignored. ``statuses``: for those that are
-    shown or skipped. ``requests``: for requests that ended, with their builds and facts.
+    ``sent``: for sent, skipped and withdrawn emails, for fanned-out and withdrawn events, and for webhook calls, whose
+    bodies are made from them. ``dead``: for all other emails, events and calls, and for counts. ``bodies``: for the
+    text of events, once no email about them waits; None: as long as the event. ``deliveries``: for webhook deliveries
+    that are done or ignored. ``statuses``: for those that are shown or skipped. ``requests``: for requests that ended,
+    with their builds and facts.
     """
 
     sent: timedelta = timedelta(days=14)
@@ -47,6 +49,11 @@ class RetentionPeriods:
         """By the final status of a webhook delivery."""
         done: dict[str, timedelta] = dict.fromkeys((DeliveryStatus.DONE, DeliveryStatus.IGNORED), self.deliveries)
         return {**done, DeliveryStatus.DEAD: self.dead}
+
+    @property
+    def calls(self) -> Mapping[str, timedelta]:
+        """By the final status of a webhook call."""
+        return {CallStatus.DELIVERED: self.sent, CallStatus.SKIPPED: self.sent, CallStatus.DEAD: self.dead}
 
     @property
     def commit_statuses(self) -> Mapping[str, timedelta]:

@@ -6,6 +6,7 @@ INBOX = "inbox"
 RECONCILE = "reconcile"
 STATUSES = "statuses"
 HEADS = "heads"
+WEBHOOKS = "webhooks"
 
 
 def queue(stage: str) -> str:

@@ -64,7 +64,7 @@ COMMANDS = (
         name="worker",
         line="python -m notify.worker"
         " --queues notify.fan_out,notify.deliver,notify.inbox,notify.reconcile,notify.statuses,notify.heads"
-        ",notify.upkeep"
+        ",notify.webhooks,notify.upkeep"
         " --concurrency {worker_concurrency} -E --hostname {worker_name}",
         health="{worker_health_url}/livez",
         stop_seconds=10,

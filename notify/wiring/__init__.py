@@ -48,6 +48,7 @@ from notify.wiring.stages import (
     STAGE_NAMES,
     STAGES,
     STATUS_BATCH,
+    WEBHOOK_BATCH,
     StageKind,
     engine,
     fan_out,
@@ -55,6 +56,7 @@ from notify.wiring.stages import (
     inbox,
     reconciler,
     statuses,
+    webhooks,
 )
 
 __all__ = [
@@ -72,6 +74,7 @@ __all__ = [
     "STAGES",
     "STAGE_NAMES",
     "STATUS_BATCH",
+    "WEBHOOK_BATCH",
     "StageKind",
     "added_templates",
     "application_doorbell",
@@ -102,4 +105,5 @@ __all__ = [
     "signer",
     "statuses",
     "store_event_types",
+    "webhooks",
 ]

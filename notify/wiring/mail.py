@@ -31,7 +31,7 @@ def links(settings: Settings) -> SignedLinks | None:
         return None
     from notify.channels.links import SignedLinks
 
-    return SignedLinks(secrets=settings.secret_keys.get_secret_value().split(), public_url=settings.public_url)
+    return SignedLinks(secrets=settings.signing_keys, public_url=settings.public_url)
 
 
 def message_host(settings: Settings) -> str:

@@ -14,7 +14,7 @@ from notify import tracing
 from notify.domain.measures import Count, no_count
 from notify.domain.ports import Doorbell, Promise, no_heartbeat
 from notify.domain.rates import parse_rates
-from notify.domain.stages import DELIVER, FAN_OUT, HEADS, INBOX, RECONCILE, STATUSES
+from notify.domain.stages import DELIVER, FAN_OUT, HEADS, INBOX, RECONCILE, STATUSES, WEBHOOKS
 from notify.settings import Settings
 from notify.store.database import Database
 from notify.wiring.connections import checkpoint
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from notify.heads.stage import HeadsStage
     from notify.sources.reconciler import Reconciler
     from notify.statuses.apply import StatusStage
+    from notify.webhooks.stage import WebhookStage
     from notify.work.stage import BatchStage, Handler, Stage
 
 
@@ -35,6 +36,7 @@ HEADS_BATCH = 16
 # A body may have 25 MiB.
 INBOX_BATCH = 1
 STATUS_BATCH = 100
+WEBHOOK_BATCH = 100
 ENGINE = "engine"
 PULSE_SECONDS = 1
 # Long enough to replace a dead process, even on a busy machine.
@@ -226,6 +228,30 @@ def heads(
     return HeadsStage(handler, batch, database, known, poll=poll, checkpoint=crash)
 
 
+def webhooks(
+    settings: Settings,
+    database: Database,
+    *,
+    doorbell: Doorbell,
+    worker: UUID,
+    count: Count = no_count,  # noqa: ARG001 - the tables say how many
+    promise: Promise = no_heartbeat,  # noqa: ARG001 - its batches are short
+) -> WebhookStage:
+    """The stage that calls webhook endpoints, of one worker process."""
+    from notify.webhooks.stage import Webhooks, WebhookStage
+
+    handler = Webhooks(
+        database,
+        keys=settings.signing_keys,
+        networks=settings.private_networks,
+        lease=settings.lease,
+        rng=SystemRandom(),
+        checkpoint=checkpoint(),
+    )
+    batch = _batch_stage(settings, database, handler, doorbell=doorbell, worker=worker, batch=WEBHOOK_BATCH)
+    return WebhookStage(handler, batch)
+
+
 @dataclass(frozen=True, slots=True)
 class StageKind:
     """
@@ -247,6 +273,7 @@ STAGES = (
     StageKind(RECONCILE, "repositories wait to be read", reconciler),
     StageKind(STATUSES, "statuses wait to be shown", statuses),
     StageKind(HEADS, "heads wait to be validated", heads),
+    StageKind(WEBHOOKS, "webhook calls wait to be made", webhooks),
 )
 STAGE_NAMES = tuple(kind.name for kind in STAGES)
 # The sweeper has a thread for each stage, and the engine an event loop.

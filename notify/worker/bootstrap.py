@@ -48,6 +48,7 @@ IMPORT_BEFORE_FORK = (
     "notify.sources.inbox",
     "notify.sources.reconciler",
     "notify.statuses.apply",
+    "notify.webhooks.stage",
     "notify.work.stage",
     *(("uvloop",) if find_spec("uvloop") else ()),
     "jinja2.ext",

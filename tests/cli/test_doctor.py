@@ -112,6 +112,7 @@ def test_the_reasons_of_dead_emails_are_named_with_the_command_that_retries_them
         ("reconcile", "notify forges rebuild"),
         ("statuses", "notify statuses retry"),
         ("heads", "push a commit"),
+        ("webhooks", "notify webhooks retry"),
     ],
 )
 def test_what_is_dead_in_a_stage_is_named_with_what_retries_it(

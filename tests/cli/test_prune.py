@@ -23,7 +23,16 @@ def emails(database: Database) -> None:
 def test_a_dry_run_says_what_would_be_deleted_and_deletes_nothing(notify: Notify, database: Database) -> None:
     said = notify("prune", "--dry-run", "--json")
 
-    counts = {"jobs": 1, "events": 1, "deliveries": 0, "logins": 0, "statuses": 0, "requests": 0, "stats": 0}
+    counts = {
+        "jobs": 1,
+        "events": 1,
+        "deliveries": 0,
+        "logins": 0,
+        "statuses": 0,
+        "calls": 0,
+        "requests": 0,
+        "stats": 0,
+    }
     assert (said.code, said.json) == (0, counts)
     assert rows.count_of(database, email_jobs) == 2
     assert "1 jobs, 1 events" in notify("prune", "--dry-run").output
@@ -40,6 +49,7 @@ def test_old_rows_are_deleted_and_counted(notify: Notify, database: Database) ->
         "deliveries": 0,
         "logins": 0,
         "statuses": 0,
+        "calls": 0,
         "requests": 0,
         "stats": 0,
         "emptied": 0,

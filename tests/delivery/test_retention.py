@@ -8,7 +8,9 @@ from notify.domain.retention import RetentionPeriods
 from notify.store.database import Database
 from notify.store.operations import upkeep
 from notify.store.tables.emails import email_jobs, events, notifications
+from notify.store.webhooks import endpoints
 from tests.support import rows
+from tests.support.webhook_calls import DEAD, DELIVERED, FAILED, SKIPPED, Calls
 
 KEPT = RetentionPeriods()
 
@@ -96,3 +98,30 @@ def test_a_run_stops_when_its_time_is_up(database: Database) -> None:
 
     assert Pruning(database, KEPT, at_most=timedelta(0)).run() == Pruned(unfinished=True)
     assert rows.count_of(database, email_jobs) == 1
+
+
+def test_webhook_calls_go_when_they_ended_long_enough_ago_and_those_of_a_removed_endpoint_early(
+    database: Database,
+) -> None:
+    calls = Calls(database)
+    calls.endpoint()
+    calls.endpoint("removed")
+    results = (DELIVERED, SKIPPED, DEAD, FAILED)
+    year_old, month_old = [calls.call(result=one) for one in results], [calls.call(result=one) for one in results]
+    orphan = calls.call("removed", DEAD)
+    young = [calls.call(result=one) for one in results]
+    with database.begin() as connection:
+        endpoints.remove(connection, "removed")
+    for ids, days in ((year_old, 365), ([*month_old, orphan], 30), (young, 13)):
+        for id_ in ids:
+            calls.age(id_, timedelta(days=days))
+    with database.begin() as connection:
+        counted = upkeep.old(connection, KEPT)
+
+    pruned = Pruning(database, KEPT, batch=2).run()
+
+    assert (pruned.calls, counted.calls) == (6, 6)
+    assert calls.left() == [year_old[3], *month_old[2:], *young]
+    with database.begin() as connection:
+        items = connection.exec_driver_sql("SELECT id FROM notify.work_items WHERE stage = 'webhooks' ORDER BY id")
+        assert list(items.scalars()) == [year_old[3], *month_old[2:], *young[2:]]

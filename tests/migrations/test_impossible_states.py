@@ -44,6 +44,7 @@ from notify.store.tables.people import (
     user_notification_settings,
 )
 from notify.store.tables.statuses import commit_statuses, status_attempts
+from notify.store.tables.webhooks import webhook_calls, webhook_endpoints
 from tests.support import rows
 
 TOO_LONG = "é" * 513
@@ -179,6 +180,10 @@ ADD: dict[Table, Add] = {
     delivery_totals: adds(delivery_totals, event_type="t", outcome="sent", count=1, until=MINUTE),
     process_totals: adds(process_totals, process=UUID(int=1), measure="smtp", label="data", count=1, seconds=0),
     api_tokens: adds(api_tokens, name="t", token_hash="h", scopes=["ops"]),
+    webhook_endpoints: adds(
+        webhook_endpoints, name="bot", url="https://bot.example", types=["email.sent"], include=[], secret="a.b"
+    ),
+    webhook_calls: adds(webhook_calls, endpoint_id=1, type="email.sent", subject_id=1, outcome="sent"),
 }
 QUIET: dict[str, Any] = {"quiet_days": [1], "quiet_start": time(22), "quiet_end": time(7)}
 ENDED = {"finished_at": func.now()}
@@ -301,6 +306,25 @@ IMPOSSIBLE: list[tuple[Table, str, dict[str, Any]]] = [
     (heads.facts, "degree", {"degree": -0.5}),
     (heads.queue_polls, "fault", {"fault": "away"}),
     (heads.queue_polls, "fault_length", {"fault": TOO_LONG, "fault_at": func.now()}),
+    (webhook_endpoints, "name", {"name": "Build bot"}),
+    (webhook_endpoints, "url", {"url": "https://bot.example/" + "a" * 2048}),
+    (webhook_endpoints, "types", {"types": []}),
+    (webhook_endpoints, "types", {"types": ["email.sent", "email.lost"]}),
+    (webhook_endpoints, "include", {"include": ["password"]}),
+    (webhook_endpoints, "old_secret", {"old_secret": "a.b"}),
+    (webhook_endpoints, "old_secret", {"old_secret_until": func.now()}),
+    (webhook_endpoints, "disabled", {"disabled_at": func.now()}),
+    (webhook_endpoints, "disabled", {"disabled_because": "gone"}),
+    (webhook_calls, "status", {"status": "lost", "finished_at": func.now()}),
+    (webhook_calls, "finished_when_final", {"status": "delivered"}),
+    (webhook_calls, "finished_when_final", {"finished_at": func.now()}),
+    (webhook_calls, "reasoned", {"status": "dead", "finished_at": func.now()}),
+    (webhook_calls, "reasoned", {"status": "skipped", "finished_at": func.now()}),
+    (webhook_calls, "why", {"why": TOO_LONG}),
+    (webhook_calls, "outcome_reason", {"outcome_reason": TOO_LONG}),
+    (webhook_calls, "last_error", {"last_error": TOO_LONG}),
+    (webhook_calls, "counts", {"attempts": -1}),
+    (webhook_calls, "counts", {"took_ms": -1}),
 ]
 
 

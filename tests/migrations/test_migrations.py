@@ -29,6 +29,7 @@ from tests.support.schema_catalog import described
 VERSIONS = sorted((folder("migrations") / "versions").glob("*.py"))
 ADVISORY_LOCK = 0x6E6F74696679
 EVENT_TYPES = select(*(column for column in notification_event_types.c if column.name != "bundle_within"))
+OUTCOME_TRIGGERS = ["tell_of_emails", "tell_of_events", "tell_of_notifications", "tell_of_rechecks"]
 BY_DEFAULT = {"expires_after": timedelta(hours=72)}
 
 
@@ -76,6 +77,10 @@ def test_the_migrated_database_equals_the_tables_in_the_code(empty: Database, da
     with database.begin() as connection:
         migrated = described(connection)
     assert set(believed) == set(migrated)
+    # Only migrations make triggers, each with its function.
+    functions, triggers = migrated.pop("functions"), migrated.pop("triggers")
+    assert [one["proname"] for one in functions] == sorted(str(one["tgname"]) for one in triggers) == OUTCOME_TRIGGERS
+    assert (believed.pop("functions"), believed.pop("triggers")) == ([], [])
     for kind, what in believed.items():
         assert migrated[kind] == what, kind
     assert len(migrated["tables"]) == len(metadata.tables)

@@ -27,6 +27,7 @@ from notify.domain.jobs import Job
 from notify.domain.outcomes import Answer, Blame, Dead, Expired, Outcome, Phase, Released, Retry, Sent, Skipped, settle
 from notify.domain.preferences import Person
 from notify.domain.stages import DELIVER, FAN_OUT
+from notify.domain.webhooks import TYPES
 from notify.intake import bundling
 from notify.intake.fan_out import load_facts, plan
 from notify.intake.receive import receive
@@ -109,6 +110,19 @@ EMAILS = text("""
     FROM notify.email_jobs AS j LEFT JOIN notify.work_items AS i ON stage = 'deliver' AND i.id = j.id ORDER BY j.id
 """)
 
+# What webhooks tell of: each end of an email and an event, and each notification that is skipped.
+STATES = text("""
+    SELECT 'email', id, status FROM notify.email_jobs WHERE status <> 'pending'
+    UNION ALL SELECT 'event', id, status FROM notify.events WHERE status <> 'pending'
+    UNION ALL SELECT 'notification', note.id, 'skipped'
+    FROM notify.notifications AS note LEFT JOIN notify.email_jobs AS job ON job.id = note.email_job_id
+    WHERE note.decision = 'skipped' OR job.status = 'skipped'
+""")
+CALLS = text("SELECT split_part(type, '.', 1), subject_id, outcome FROM notify.webhook_calls ORDER BY id")
+ENDPOINT = text(
+    "INSERT INTO notify.webhook_endpoints (name, url, types, secret) VALUES ('all', 'https://h', :types, 's')"
+)
+
 picks = st.lists(st.integers(min_value=0, max_value=5), min_size=1, max_size=3)
 pick = st.integers(min_value=0, max_value=8)
 workers = st.sampled_from(WORKERS)
@@ -156,6 +170,7 @@ class Life(RuleBasedStateMachine):
         self.attempts: dict[UUID, list[Job]] = {worker: [] for worker in WORKERS}
         self.names: dict[int, str | None] = {}
         self.out: dict[int, dict[str, Any]] = {}
+        self.retried: Counter[int] = Counter()
 
     @contextmanager
     def moment(self) -> Iterator[tuple[Connection, datetime]]:
@@ -172,6 +187,7 @@ class Life(RuleBasedStateMachine):
                 person = Person(username=username, email=f"{username}@example.com", active=username != GONE)
                 directory.put_person(connection, person)
             know(connection, KNOWN)
+            connection.execute(ENDPOINT, {"types": list(TYPES)})
         self.emit(actor=STRANGER, link=KNOWN, commits=True)
         self.claim_events(WORKERS[0], limit=1)
         self.fan_out(0)
@@ -416,6 +432,7 @@ class Life(RuleBasedStateMachine):
             retried = act_on(connection, Action.RETRY, one) is not None
         assert retried == self.emails.retry(one, now=now)
         self.reached.add("retried" if retried else "not retried")
+        self.retried[one] += retried
 
     @rule(index=pick)
     def replay(self, index: int) -> None:
@@ -438,6 +455,17 @@ class Life(RuleBasedStateMachine):
                 earlier = {instant: instant - literal(by, Interval) for instant in instants}
                 connection.execute(update(table).values(earlier))
         self.shift += by
+
+    @invariant()
+    def tells_each_end_once(self) -> None:
+        """An endpoint that asks for everything was told last how things are, and of nothing twice but of retries."""
+        with self.moment() as (connection, _):
+            states = [tuple(row) for row in connection.execute(STATES)]
+            calls = [tuple(row) for row in connection.execute(CALLS)]
+        last = {(kind, id_): outcome for kind, id_, outcome in calls}
+        assert [(kind, id_, last.get((kind, id_))) for kind, id_, _ in states] == states
+        for (kind, id_, _), times in Counter(calls).items():
+            assert times <= 1 + (self.retried[id_] if kind == "email" else 0)
 
     @invariant()
     def says_the_same(self) -> None:

@@ -37,6 +37,11 @@ QUESTIONS = {
         FROM pg_class c
         WHERE c.relnamespace = to_regnamespace(:schema) AND c.relkind NOT IN ('r', 'i', 't')
     """,
+    "triggers": """
+        SELECT c.relname, tgname, pg_get_triggerdef(t.oid) AS definition
+        FROM pg_trigger t JOIN pg_class c ON c.oid = tgrelid
+        WHERE c.relnamespace = to_regnamespace(:schema) AND NOT tgisinternal
+    """,
     "functions": "SELECT proname FROM pg_proc WHERE pronamespace = to_regnamespace(:schema)",
     "types": """
         SELECT typname FROM pg_type

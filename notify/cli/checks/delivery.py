@@ -9,7 +9,7 @@ from notify.cli.connect import Deployment
 from notify.cli.output import duration
 from notify.domain.measures import Role
 from notify.domain.outcomes import INTERNAL_ERROR, POISON, UNKNOWN_TOPIC, UNKNOWN_TYPE, EventStatus
-from notify.domain.stages import DELIVER, FAN_OUT, HEADS, INBOX, RECONCILE, STATUSES, queue
+from notify.domain.stages import DELIVER, FAN_OUT, HEADS, INBOX, RECONCILE, STATUSES, WEBHOOKS, queue
 from notify.domain.waves import Wave, wave
 from notify.store.operations import gauges, process_totals
 from notify.store.operations.gauges import Gauges
@@ -29,7 +29,11 @@ RETRIES: Mapping[str, str] = MappingProxyType(
         RECONCILE: "notify forges rebuild NAME",
         STATUSES: "notify statuses retry --reason {reason}",
         HEADS: "push a commit, which is validated by itself",
+        WEBHOOKS: "notify webhooks retry --endpoint NAME",
     }
+)
+UNTOLD: Mapping[str, str] = MappingProxyType(
+    {STATUSES: "Commits do not show it.", WEBHOOKS: "Their endpoints were not told."}
 )
 # For reasons that are the fault of notify or its deployment: what to do before a retry.
 FIXES: Mapping[str, str] = MappingProxyType(
@@ -96,5 +100,5 @@ def _deaths(stages: Mapping[str, Gauges]) -> Iterator[Finding]:
         for reason in sorted(numbers.dead_last_day.keys() & FIXES.keys()):
             words = f"{numbers.dead_last_day[reason]:,} died of {reason} within a day"
             retry = RETRIES[stage].format(reason=reason)
-            why = "Commits do not show it." if stage == STATUSES else "The people concerned were not told."
+            why = UNTOLD.get(stage, "The people concerned were not told.")
             yield Finding(f"dead in {stage}", False, words, why, f"{FIXES[reason]}; then {retry}")

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, bindparam, case, func, literal, select, updat
 from sqlalchemy.dialects.postgresql import insert
 
 from notify.store.tables.operations import endpoints
+from notify.store.webhooks.calls import BREAKER
 
 CLOSED = "closed"
 OPEN = "open"
@@ -85,8 +86,9 @@ def breaker(connection: Connection, relay: str) -> BreakerState:
 
 
 def breakers(connection: Connection) -> dict[str, BreakerState]:
-    """Every stored breaker, by relay."""
-    rows = connection.execute(select(_row.endpoint, *_BREAKER).order_by(_row.endpoint)).mappings()
+    """Every stored breaker of relays and forges, by name."""
+    ours = select(_row.endpoint, *_BREAKER).where(~_row.endpoint.startswith(BREAKER)).order_by(_row.endpoint)
+    rows = connection.execute(ours).mappings()
     return {row["endpoint"]: BreakerState(**{name: row[name] for name in BreakerState.__slots__}) for row in rows}
 
 

@@ -18,7 +18,7 @@ from json import dumps
 from sqlalchemy import Connection, func, select
 
 from notify.domain.retention import RetentionPeriods
-from notify.domain.stages import DELIVER, FAN_OUT, HEADS, INBOX, STATUSES
+from notify.domain.stages import DELIVER, FAN_OUT, HEADS, INBOX, STATUSES, WEBHOOKS
 from notify.store.operations import stats
 
 PRUNING_LOCK = 0x7072756E65
@@ -43,6 +43,7 @@ class OldRows:
     deliveries: int
     logins: int
     statuses: int
+    calls: int
     requests: int
     stats: int
 
@@ -103,6 +104,13 @@ _PRUNE_EVENTS = _prune(
 )
 _PRUNE_DELIVERIES = _prune("webhook_deliveries", "delivery", "true", INBOX)
 _PRUNE_STATUSES = _prune("commit_statuses", "target", "true", STATUSES)
+# Nobody can retry a dead call whose endpoint was removed.
+_IS_OLD_CALL = f"""({_IS_OLD.format("call")} OR call.finished_at < now() - %(least)s::interval AND NOT EXISTS (
+                SELECT FROM notify.webhook_endpoints AS receiver WHERE receiver.id = call.endpoint_id
+            ))"""
+_PRUNE_CALLS = _batch(
+    "webhook_calls", "call", _IS_OLD_CALL, "DELETE FROM notify.webhook_calls", also=_forgotten(WEBHOOKS)
+)
 # The newest fact says whether the next head breaks the queue, or repairs it.
 _IS_OLD_REQUEST = """request.finished_at < now() - %(least)s::interval
             AND EXISTS (
@@ -153,6 +161,7 @@ _OLD_EVENTS = f"""
     )"""
 _OLD_DELIVERIES = f"SELECT count(*) FROM notify.webhook_deliveries AS delivery WHERE {_IS_OLD.format('delivery')}"
 _OLD_STATUSES = f"SELECT count(*) FROM notify.commit_statuses AS target WHERE {_IS_OLD.format('target')}"
+_OLD_CALLS = f"SELECT count(*) FROM notify.webhook_calls AS call WHERE {_IS_OLD_CALL}"
 _OLD_REQUESTS = f"SELECT count(*) FROM notify.requests AS request WHERE {_IS_OLD_REQUEST}"
 _OLD_STATS = "SELECT count(*) FROM notify.delivery_stats WHERE minute < now() - %(kept)s::interval"
 
@@ -186,6 +195,11 @@ def prune_deliveries(connection: Connection, kept: RetentionPeriods, *, limit: i
 def prune_statuses(connection: Connection, kept: RetentionPeriods, *, limit: int, after: int = 0) -> Batch:
     """Delete old targets among the next *limit*, with their attempts."""
     return _run(connection, _PRUNE_STATUSES, kept.commit_statuses, limit=limit, after=after)
+
+
+def prune_calls(connection: Connection, kept: RetentionPeriods, *, limit: int, after: int = 0) -> Batch:
+    """Delete old webhook calls among the next *limit*; those of removed endpoints as soon as delivered ones."""
+    return _run(connection, _PRUNE_CALLS, kept.calls, limit=limit, after=after)
 
 
 def prune_requests(connection: Connection, kept: RetentionPeriods, *, limit: int, after: int = 0) -> Batch:
@@ -228,6 +242,9 @@ def old(connection: Connection, kept: RetentionPeriods) -> OldRows:
         deliveries=connection.exec_driver_sql(_OLD_DELIVERIES, {"kept": _as_json(kept.webhooks)}).scalar_one(),
         logins=connection.exec_driver_sql(_OLD_LOGINS, {"kept": kept.dead}).scalar_one(),
         statuses=connection.exec_driver_sql(_OLD_STATUSES, {"kept": _as_json(kept.commit_statuses)}).scalar_one(),
+        calls=connection.exec_driver_sql(
+            _OLD_CALLS, {"kept": _as_json(kept.calls), "least": min(kept.calls.values())}
+        ).scalar_one(),
         requests=connection.exec_driver_sql(_OLD_REQUESTS, {"least": kept.requests}).scalar_one(),
         stats=connection.exec_driver_sql(_OLD_STATS, {"kept": kept.dead}).scalar_one(),
     )

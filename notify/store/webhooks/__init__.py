@@ -1,0 +1,1 @@
+"""Webhook endpoints, and the calls that tell them of outcomes."""
