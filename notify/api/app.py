@@ -25,6 +25,7 @@ from notify.api import (
     queues,
     reference,
     statuses,
+    webhook_endpoints,
     webhooks,
 )
 from notify.api.arrivals import Arrivals
@@ -54,6 +55,7 @@ ROUTERS = (
     forges.people,
     queues.router,
     statuses.router,
+    webhook_endpoints.router,
     unsubscribe.router,
     preferences_page.router,
     preferences_page.mine,
@@ -97,6 +99,7 @@ def context_of(settings: Settings) -> Context:
         people=_person_tokens(settings),
         forges=wiring.forges(settings, database),
         queues=wiring.queues(settings, database, doorbell=doorbell),
+        keys=settings.signing_keys,
         operators=settings.operator_names,
         no_mail=wiring.NO_MAIL if settings.smtp_url is None else None,
         relays=tuple(one.name for one in wiring.relays(settings)),

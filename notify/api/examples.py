@@ -50,6 +50,7 @@ CHECK_RUN = {
         ],
     },
 }
+WEBHOOK_ENDPOINT = {"name": "crm", "url": "https://crm.example/notify", "types": ["email.dead", "event.done"]}
 PERSON = {
     "email": "alice@example.com",
     "display_name": "Alice Meyer",

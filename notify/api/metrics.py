@@ -18,6 +18,7 @@ from notify.domain.outcomes import AMBIGUOUS, LAPSE, POISON, Blame, DeliveryStat
 from notify.domain.rates import Bucket
 from notify.domain.statuses import TargetStatus
 from notify.domain.waves import wave
+from notify.domain.webhooks import GONE, CallStatus
 from notify.store.database import Database
 from notify.store.forges import deliveries, repositories
 from notify.store.heads import listing as heads
@@ -25,6 +26,8 @@ from notify.store.operations import gauges, process_totals, rates, relays, serve
 from notify.store.operations.process_totals import Total
 from notify.store.operations.relays import MUTED, BreakerState
 from notify.store.statuses import listing
+from notify.store.webhooks import endpoints
+from notify.store.webhooks import listing as calls
 from notify.wiring import STAGE_NAMES
 
 FRESH_SECONDS = 15
@@ -55,6 +58,8 @@ HELP = {
     "deliveries": "Webhook deliveries among the newest 10,000, by status.",
     "statuses": "Statuses among the newest 10,000, by what became of them.",
     "statuses_replaced": "Versions of these statuses that were replaced before they were shown.",
+    "webhook_calls": "Webhook calls among the newest 10,000, by status; retrying: they wait after a failure.",
+    "webhook_failing": "Whether calls to the endpoint wait after failures, or it is disabled because it is gone.",
     "queue_last_green_age_seconds": "Since a queue's last green head was found; 0 while it is the newest head.",
     "requests": "Requests of queues among the newest 10,000, by state; forced: could not be validated.",
     TO_VERDICT: "From the first word of a queue's head to its verdict; forced: could not be validated.",
@@ -77,6 +82,7 @@ HELP = {
 }
 VERDICTS = (RequestState.SUCCEEDED.value, RequestState.FAILED.value, heads.FORCED)
 OPEN_REASONS = (Blame.RELAY, Blame.CONFIGURATION, Blame.THROTTLE, MUTED)
+CALL_STATUSES = (*(status.value for status in CallStatus), calls.RETRYING)
 RINGS = {Measure.DOORBELL_SENT: "sent", Measure.DOORBELL_FAILED: "failed"}
 
 
@@ -85,7 +91,7 @@ class OutboxCollector(Collector):
     Every family of ``HELP``, read at most once in 15 s, however many scrape.
 
     A series exists for every possible label value, so that none appears or disappears; only event types are added as
-    they are used, and forges once they are read.
+    they are used, forges once they are read, and webhook endpoints as they are added.
 
     Args:
         relays: Configured relays, whose breakers and rates are shown before they exist in the tables.
@@ -142,6 +148,7 @@ class OutboxCollector(Collector):
         shown = listing.counted(connection)
         yield _gauge("statuses", {status.value: shown.by_status.get(status, 0) for status in TargetStatus}, "status")
         yield _gauge("statuses_replaced", shown.replaced)
+        yield from _webhooks(connection)
         yield _gauge("undeliverable_addresses", gauges.undeliverable_addresses(connection))
 
     def _of_stages(self, connection: Connection) -> Iterator[Metric]:
@@ -212,6 +219,18 @@ def registry(
     registry = CollectorRegistry(auto_describe=False)
     registry.register(OutboxCollector(database, relays=relays, queues=queues, forges=forges, stages=stages))
     return registry
+
+
+def _webhooks(connection: Connection) -> Iterator[Metric]:
+    known = endpoints.listed(connection)
+    counts = calls.counted(connection) if known else {}
+    series = {(one.name, status): counts.get((one.name, status), 0) for one in known for status in CALL_STATUSES}
+    yield _gauge("webhook_calls", series, "endpoint", "status")
+    failing = {
+        one.name: one.failing is not None or one.disabled_because == GONE or series[one.name, calls.RETRYING] > 0
+        for one in known
+    }
+    yield _gauge("webhook_failing", {name: float(it) for name, it in failing.items()}, "endpoint")
 
 
 def _gauge(name: str, series: Series | float, *labels: str) -> Metric:

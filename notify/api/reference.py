@@ -28,6 +28,7 @@ TAGS = [
     {"name": "forges", "description": "Repositories and webhook deliveries, for operators. Scope `ops`."},
     {"name": "queues", "description": "At which commit a branch is green. Scopes `events:write` and `ops`."},
     {"name": "statuses", "description": "Statuses on commits. Scope `statuses:write`; for operators `ops`."},
+    {"name": "webhook endpoints", "description": "Where outcomes are told, for operators. Scope `ops`."},
     {"name": "pages", "description": "HTML pages behind the signed links in emails."},
     {"name": "health", "description": "Probes and metrics. Open to everybody."},
 ]

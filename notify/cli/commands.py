@@ -26,6 +26,7 @@ COMMANDS = {
     "identities": "identities.app",
     "statuses": "statuses.app",
     "queues": "queues.app",
+    "webhooks": "webhooks.app",
     "preview": "preview.preview",
     "send-test": "preview.send_test",
     "token": "token.app",

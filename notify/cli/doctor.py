@@ -15,6 +15,7 @@ from notify.cli.checks.forges import forges
 from notify.cli.checks.mail import breaker, relay, templates
 from notify.cli.checks.queues import queues
 from notify.cli.checks.sender import sender
+from notify.cli.checks.webhooks import webhooks
 from notify.cli.connect import Deployment, connect
 from notify.cli.output import AsJson, console, print_json, print_wrapped
 
@@ -28,6 +29,7 @@ CHECKS: Sequence[Check] = (
     unknown_change_lists,
     forges,
     queues,
+    webhooks,
     connections,
     callers,
     settings,
@@ -47,9 +49,9 @@ def doctor(*, as_json: AsJson = False) -> None:
 
     Checks the database (schema, open transactions, autovacuum, clock), the broker, each relay (session, certificate,
     breaker), each forge (credentials, permissions, clock, repositories, webhook deliveries), dead statuses, the
-    operators, each queue of heads (git, ref, runner, right to start workflows, verdicts), the sender's domain (SPF,
-    DKIM, DMARC), workers and their queues, recent failures, contradictory settings, event types of other packages,
-    every template, and people's time zones.
+    operators, each queue of heads (git, ref, runner, right to start workflows, verdicts), each webhook endpoint
+    (secret, failures, dead calls), the sender's domain (SPF, DKIM, DMARC), workers and their queues, recent failures,
+    contradictory settings, event types of other packages, every template, and people's time zones.
     """
     with connect() as deployment:
         findings = run_checks(deployment, CHECKS)

@@ -1,6 +1,6 @@
 """Everything that the API's operations use, created once per process."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -31,6 +31,7 @@ class Context:
         client_seconds: How long a caller may take to send a body.
         forges: Forges whose webhooks are taken.
         queues: Queues whose heads are validated.
+        keys: Of `NOTIFY_SECRET_KEYS`, newest first; empty: no webhook endpoint gets a secret.
         operators: People whose preferences page has the emails for operators.
         names: Host names the API answers to, besides local ones; None: any.
     """
@@ -44,6 +45,7 @@ class Context:
     no_mail: str | None
     forges: Forges
     queues: Queues
+    keys: Sequence[str] = ()
     operators: Collection[str] = ()
     relays: tuple[str, ...] = ()
     tally: Tally | None = None

@@ -40,6 +40,7 @@ FORGET = (
 EVENT_OF_A_KEY = "/api/v1/events/{key}"
 DELIVERIES = "/api/v1/forges/deliveries"
 STATUSES = "/api/v1/statuses"
+WEBHOOKS = "/api/v1/webhooks"
 CONFIG = "/api/v1/user/notification/config"
 EVENT = {
     "key": "1",
@@ -145,7 +146,7 @@ def test_sequences_of_calls_conform_to_the_document(
     lead_on(app.openapi())
     whole = schemathesis.openapi.from_asgi("/openapi.json", app)
     schema = whole.include(path_regex="^/api/").exclude(
-        path_regex="^/api/v1/(event-types|forges|identities|ingest|builds|queues|requests|statuses)"
+        path_regex="^/api/v1/(event-types|forges|identities|ingest|builds|queues|requests|statuses|webhooks)"
     )
     schema.config.generation.update(modes=[GenerationMode.POSITIVE])
 
@@ -210,6 +211,8 @@ def something_of_everything(api: httpx.Client, visitor: Callable[[str], Visitor]
         api.put("/api/v1/people/dana", json={"email": "dana@example.com"}, headers=dana.as_program),
         api.post("/api/v1/events", json=EVENT, headers=dana.as_program),
         api.put(STATUSES, json=examples.CHECK_RUN, headers=dana.as_program),
+        api.post(WEBHOOKS, json=examples.WEBHOOK_ENDPOINT, headers=dana.as_program),
+        api.post(f"{WEBHOOKS}/crm/test", headers=dana.as_program),
         api.put("/api/v1/user/notification/config", json={"enabled": False}, headers=dana.as_person),
         api.post(links.mute_change_list("dana", "CL-1"), data={"List-Unsubscribe": "One-Click"}),
     ]
@@ -229,6 +232,8 @@ def something_of_everything(api: httpx.Client, visitor: Callable[[str], Visitor]
                 "job_id": "1",
                 "delivery_id": "1",
                 "status_id": "1",
+                "name": "crm",
+                "call_id": "1",
                 **A_QUEUE,
             },
         ),
@@ -241,6 +246,8 @@ def something_of_everything(api: httpx.Client, visitor: Callable[[str], Visitor]
                 "job_id": "2",
                 "delivery_id": "2",
                 "status_id": "2",
+                "name": "none",
+                "call_id": "2",
                 **A_QUEUE,
             },
         ),

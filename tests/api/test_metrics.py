@@ -23,6 +23,8 @@ from notify.statuses.publish import publish
 from notify.statuses.schema import parse as parse_status
 from notify.store.database import Database
 from notify.store.operations import process_totals, rates, stats
+from notify.store.webhooks import calls as stored_calls
+from notify.store.webhooks import endpoints
 from notify.tally import Tally
 from notify.work.forges import Forges
 from tests.support import rows
@@ -31,11 +33,12 @@ from tests.support.promtool import needs_promtool, promtool
 from tests.support.rows import ended
 from tests.support.statements import statements
 from tests.support.statuses import wanted
+from tests.support.webhook_calls import DEAD, DELIVERED, FAILED, SKIPPED, Calls
 
 EVENT = {"type": "cl.comment.created", "actor": "dana", "cl": {"link": "CL-1"}, "comment": {"id": "1", "body": "Why?"}}
 WORKER = UUID(int=1)
 RELAY = "mx.example.com:587"
-MOST_STATEMENTS = 20
+MOST_STATEMENTS = 22
 Series = dict[str, float]
 
 
@@ -70,12 +73,14 @@ def test_prometheus_reads_how_many_rows_are_due(context: Context) -> None:
     assert series['notify_due{stage="deliver"}'] == 0
 
 
-def test_every_metric_has_a_series_from_the_start_except_those_by_event_type_forge_or_queue(context: Context) -> None:
+def test_every_metric_has_a_series_from_the_start_except_those_of_what_is_added_later(context: Context) -> None:
     parts = ("_bucket", "_sum", "_count")
     found = families(replace(context, relays=(RELAY,)))
     shown = {name for name in HELP if any(f"notify_{name}{part}" in found for part in ("", *parts))}
     of_queues = {"queue_last_green_age_seconds", "requests", "push_to_verdict_seconds"}
-    assert HELP.keys() - shown == {"outcomes_total", "lapses_total", "ambiguous_total", "sync_age_seconds", *of_queues}
+    of_webhooks = {"webhook_calls", "webhook_failing"}
+    others = {"outcomes_total", "lapses_total", "ambiguous_total", "sync_age_seconds"}
+    assert HELP.keys() - shown == others | of_queues | of_webhooks
 
 
 def test_the_used_share_of_a_rate_has_its_name_as_a_label(context: Context) -> None:
@@ -198,7 +203,7 @@ def test_scrapes_within_fifteen_seconds_query_the_database_once(database: Databa
     assert due() == 1
 
 
-def test_a_scrape_takes_twenty_statements_however_many_rows_there_are(database: Database) -> None:
+def test_a_scrape_takes_as_many_statements_however_many_rows_there_are(database: Database) -> None:
     with database.begin() as connection:
         for number in range(50):
             rows.job(connection, **ended("dead"), outcome_reason=f"reason-{number % 7}")
@@ -237,6 +242,33 @@ def test_the_oldest_sweep_of_a_forge_counts_and_a_repository_that_is_gone_does_n
 
     assert sync_minutes(context, "code", "github") == {"code": 120, "github": 60}
     assert sync_minutes(context, "github") == {"github": 60}, "a forge that is no longer configured alarms nobody"
+
+
+def test_webhook_calls_are_counted_by_endpoint_and_a_failing_endpoint_is_named(context: Context) -> None:
+    calls = Calls(context.database)
+    for name in ("crm", "down", "gone", "silent"):
+        calls.endpoint(name)
+    for result in (DELIVERED, DEAD, FAILED, SKIPPED, None):
+        calls.call(result=result)
+    calls.open_breaker("down")
+    with context.database.begin() as connection:
+        gone_id = connection.exec_driver_sql("SELECT id FROM notify.webhook_endpoints WHERE name = 'gone'").scalar_one()
+        stored_calls.disable(connection, gone_id, because="gone")
+        endpoints.change(connection, "silent", {"enabled": False})
+
+    series = scrape(context)
+
+    counts = {
+        status: series[f'notify_webhook_calls{{endpoint="crm",status="{status}"}}']
+        for status in ("pending", "retrying", "delivered", "dead", "skipped")
+    }
+    assert counts == dict.fromkeys(counts, 1)
+    failing = {
+        name: series[f'notify_webhook_failing{{endpoint="{name}"}}'] for name in ("crm", "down", "gone", "silent")
+    }
+    assert failing == {"crm": 1, "down": 1, "gone": 1, "silent": 0}
+    assert not [name for name in series if name.startswith("notify_relay_open") and "webhook" in name]
+    assert series['notify_dead_last_day{reason="http_500",stage="webhooks"}'] == 1
 
 
 def test_statuses_are_counted_by_what_became_of_them_and_versions_that_were_never_shown(context: Context) -> None:

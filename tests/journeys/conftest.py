@@ -104,6 +104,7 @@ def system(database_server: str, broker_server: str, tmp_path_factory: pytest.Te
             catcher_port=free_port(),
             inbox_port=free_port(),
             forge_port=free_port(),
+            webhook_networks="127.0.0.0/8",
         )
         output = io.StringIO()
         with Stack(settings, console=Console(file=output, width=200)) as stack:

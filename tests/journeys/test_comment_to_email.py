@@ -10,14 +10,16 @@ import httpx
 import psycopg
 import pytest
 from sqlalchemy import update
+from standardwebhooks import Webhook
 
 import notify
 from notify import wiring
 from notify.embedded.completion import as_string
 from notify.store.tables.people import notification_event_types
-from tests.journeys.conftest import System, comment
+from tests.journeys.conftest import EMAIL_SECONDS, System, comment
 from tests.support import servers
 from tests.support.wait import until
+from tests.support.webhooks import ScriptedEndpoint
 
 
 def test_a_comment_over_rest_becomes_one_email_for_everyone_but_the_actor(system: System) -> None:
@@ -159,3 +161,16 @@ def test_readiness_says_that_emails_are_sent(system: System) -> None:
 
     assert (answer.status_code, answer.json()["status"]) == (200, "ready")
     assert as_string(system.settings.smtp_url).startswith("smtp://127.0.0.1")
+
+
+def test_an_endpoint_added_over_rest_is_told_how_an_event_and_its_email_ended(system: System) -> None:
+    with ScriptedEndpoint() as endpoint:
+        given = {"name": "crm", "url": endpoint.url, "types": ["email.sent", "event.done"]}
+        secret = system.program.post("/api/v1/webhooks", json=given).raise_for_status().json()["secret"]
+        (alice,) = system.town("alice")
+        key = system.say("dana", author=alice)
+        assert until(lambda: len(endpoint.calls) == 2, seconds=EMAIL_SECONDS)
+        system.program.delete("/api/v1/webhooks/crm").raise_for_status()
+    told = {one.json["type"]: Webhook(secret).verify(one.body, dict(one.headers))["data"] for one in endpoint.calls}
+    assert (told["event.done"]["event_key"], told["event.done"]["outcome"]) == (key, "done")
+    assert (told["email.sent"]["username"], told["email.sent"]["notifications"][0]["event_key"]) == (alice, key)

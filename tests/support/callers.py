@@ -48,6 +48,7 @@ def context(database: Database, doorbell: RecordingDoorbell, links: SignedLinks)
         preview_composer=composer(),
         links=links,
         people=shared_secret(JWT_SECRET),
+        keys=["k" * 32],
         forges=Forges(database, {}),
         queues=wiring.queues(Settings(database_url=database.url), database, doorbell=doorbell),
         no_mail="NOTIFY_SMTP_URL is not set: nothing is claimed",

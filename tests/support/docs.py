@@ -7,7 +7,7 @@
 | sh, settings alone | nothing: the settings are accepted |
 | python | a process of its own; one whose first line is the name of a file is saved there, for what follows |
 | sql | a transaction that is rolled back; in an empty database if it makes the schema |
-| json | an event is accepted; anything else is JSON |
+| json | what has an actor is accepted as an event; anything else is JSON |
 | toml | nothing: it is TOML |
 | powershell | nothing |
 """
@@ -93,7 +93,7 @@ class Runner:
                 self._sql(example.text)
             case "json":
                 value = json.loads(example.text)
-                if "type" in value:
+                if "actor" in value:
                     parse(value)
             case "toml":
                 tomllib.loads(example.text)
