@@ -99,7 +99,7 @@ class Pages:
             return page(
                 "forge_repository.html",
                 repository=repository,
-                url=url,
+                url=url if self._git and repository.is_git else None,
                 commits=self._commits(repository),
                 runs=list(reversed(repository.runs.values()))[:SHOWN],
                 tone=tone,

@@ -273,6 +273,17 @@ def test_without_git_commits_are_made_up_and_there_is_no_queue(tmp_path: Path, m
         assert refs.status_code == httpx.codes.NOT_FOUND
 
 
+@needs_git
+def test_a_forge_that_has_lost_git_goes_on_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running_forge(tmp_path, builds=tmp_path):
+        monkeypatch.setenv("PATH", str(tmp_path))
+    with running_forge(tmp_path, builds=tmp_path) as forge, client(forge, "person_alice") as calls:
+        pull = {"title": "Change", "head": "b", "base": "main"}
+        opened = calls.post(f"/repos/{REPOSITORY}/pulls", json=pull).raise_for_status().json()
+        assert calls.put(f"/repos/{REPOSITORY}/pulls/{opened['number']}/merge").json()["merged"]
+        assert "git clone" not in page(forge, f"/{REPOSITORY}")
+
+
 def test_a_head_is_as_broken_as_the_share_of_its_files_that_do_not_compile(tmp_path: Path) -> None:
     def check(**files: str) -> tuple[int, dict[str, float], str]:
         for name, text in files.items():

@@ -45,8 +45,8 @@ class PeopleRoutes:
 
     def _open_pull(self, call: Call) -> Response:
         given, repository = call.body, self._lookup.repository(call)
-        for end in ("head", "base"):
-            if repository.is_git and given[end] not in repository.branches:
+        for end in ("head", "base") if self._git and repository.is_git else ():
+            if given[end] not in repository.branches:
                 raise Invalid("PullRequest", end, "is no branch")
         pull = self._state.open_pull(
             repository.full_name,
