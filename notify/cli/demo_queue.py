@@ -79,10 +79,12 @@ class QueueStory:
     def _head(self, sha: str) -> dict[str, Any]:
         request = self._validated(sha)
         found = wait(self.database, [key_of(self.queue.name, request.id)])
+        output = str(request.build_url)
         return {
             "sha": sha,
             "state": request.state,
-            "output": request.build_url,
+            "output": output,
+            "check": httpx.get(output).raise_for_status().text.splitlines(),
             "statuses": until(lambda: self._statuses(sha)),
             "commit": f"{self.forge_url}/{self.queue.repository}/commit/{sha}",
             "emails": emails_of(found, folder=self.emails, deferred={}),
@@ -120,6 +122,7 @@ def facts_of(head: Mapping[str, Any]) -> dict[str, str]:
     verdict = "green" if head["state"] == "succeeded" else "broken"
     facts = {
         "Head": f"{head['sha'][:SHORT]} is {verdict}",
+        "Check": "; ".join(head["check"]),
         "Output": head["output"],
         "Statuses": f"{', '.join(head['statuses'])} on {head['commit']}",
     }

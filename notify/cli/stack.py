@@ -24,7 +24,11 @@ def demo(
     once: Annotated[bool, Option("--once", help="Show the emails, then exit.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Start the embedded stack, emit sample comments, and show who got an email, who did not, and why."""
+    """
+    Start the embedded stack, emit sample comments, and show who got an email, who did not, and why.
+
+    With git, a pull request then breaks a branch that a queue validates, and a fix follows.
+    """
     settings = load(completed_later=True)
     logs.configure(level="warning" if once else settings.log_level, style=settings.log_format)
     import_module("notify.cli.demo").run(settings, once=once, as_json=as_json)

@@ -44,6 +44,8 @@ def test_the_demo_shows_emails_who_is_not_notified_and_a_branch_that_breaks_and_
     assert (broken["state"], mended["state"]) == ("failed", "succeeded")
     assert (broken["statuses"][-1], mended["statuses"][-1]) == ("failure", "success")
     assert broken["output"].startswith(f"{result['urls']['forge']}/builds/")
+    assert "search/index.py" in broken["check"][0]
+    assert mended["check"] == ["3 of 3 files compile."]
     told = [(one["to"], one["about"]) for head in (broken, mended) for one in head["emails"]]
     alice = "Alice Meyer <alice@example.com>"
     assert told == [(alice, ["queue.head.broken by notify"]), (alice, ["queue.head.recovered by notify"])]
