@@ -285,22 +285,23 @@ def test_a_forge_that_has_lost_git_goes_on_without(tmp_path: Path, monkeypatch: 
 
 
 def test_a_head_is_as_broken_as_the_share_of_its_files_that_do_not_compile(tmp_path: Path) -> None:
+    tree, projects, outside = tmp_path / "tree", tmp_path / "projects.json", tmp_path / "outside"
+
     def check(**files: str) -> tuple[int, dict[str, float], str]:
         for name, text in files.items():
-            (tmp_path / "api" / f"{name}.py").write_text(text)
-        done = subprocess.run(
-            [sys.executable, "-I", check_python.__file__],
-            cwd=tmp_path,
-            env={"PROJECTS_FILE": str(tmp_path / "projects.json")},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return done.returncode, json.loads((tmp_path / "projects.json").read_text()), done.stdout
+            (tree / "api" / f"{name}.py").write_text(text)
+        command = [sys.executable, "-I", check_python.__file__]
+        environment = {"PROJECTS_FILE": str(projects)}
+        done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+        return done.returncode, json.loads(projects.read_text()), done.stdout
 
-    (tmp_path / "api").mkdir()
+    (tree / "api").mkdir(parents=True)
+    outside.mkdir()
+    (outside / "secret.py").write_text("x = (")
+    (tree / "api" / "file.py").symlink_to(outside / "secret.py")
+    (tree / "folder").symlink_to(outside)
     assert check(fine="open('ran', 'w')\n", also="x = 1\n") == (0, {"api": 0.0}, "2 of 2 files compile.\n")
     code, degrees, output = check(broken="x = (1\n", nul="\0")
     assert (code, degrees) == (1, {"api": 0.5})
     assert "api/broken.py: '(' was never closed" in output
-    assert not (tmp_path / "ran").exists(), "nothing of it is run"
+    assert not (tree / "ran").exists(), "nothing of it is run"
