@@ -66,9 +66,10 @@ class CommitAndMail:
         with self.database.begin() as connection:
             queues.lock(connection, self.queue.name)
             self._show(connection, request, build)
-            self._tell(connection, request, build=build, facts=facts, commits=commits)
+            is_told = self._tell(connection, request, build=build, facts=facts, commits=commits)
         self.doorbell.ring(STATUSES)
-        self.doorbell.ring(FAN_OUT)
+        if is_told:
+            self.doorbell.ring(FAN_OUT)
 
     def _show(self, connection: Connection, request: Request, build: Build | None = None) -> bool:
         """Show its state on its commit; whether that is news."""
@@ -94,11 +95,11 @@ class CommitAndMail:
         build: Build | None,
         facts: Sequence[Fact],
         commits: Sequence[Commit],
-    ) -> None:
-        """An event, unless something is known of a newer head already: then this is no news."""
+    ) -> bool:
+        """Whether there is an event; none if something is known of a newer head already: then this is no news."""
         event_type = self._event_type(connection, request)
         if event_type is None or (facts and people.is_known_after(connection, request.id)):
-            return
+            return False
         event = queue_event(
             event_type,
             self.queue,
@@ -108,6 +109,7 @@ class CommitAndMail:
             suspects=people.suspects(connection, commits, forge=self.queue.forge),
         )
         emit_own(connection, [event])
+        return True
 
     def _event_type(self, connection: Connection, request: Request) -> str | None:
         if request.forced:

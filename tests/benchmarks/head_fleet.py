@@ -36,7 +36,7 @@ from tests.support.worker import RunningWorker, worker
 PROCESSES = 2
 REPOSITORY = "acme/app"
 # Of so many heads in a row the last is broken.
-BROKEN_EVERY = 10
+BROKEN_EVERY = 4
 LOOK_SECONDS = 0.05
 TIMEOUT_SECONDS = 30
 DRAIN_SECONDS = 3_600

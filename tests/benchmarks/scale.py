@@ -15,7 +15,7 @@ class Scale:
         samples: For a latency.
         pruned_rows: Emails old enough to be deleted.
         statuses: Shown in one run.
-        heads: Requests over fifty queues, in each of two drains.
+        heads: Pushed at once over fifty queues; a fifth of it one after another on each.
         repositories: With twenty open changes each, in ``sweeps`` unchanged sweeps.
         many_emails: In the drain whose memory is compared with that of ``emails``.
     """

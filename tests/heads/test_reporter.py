@@ -9,6 +9,8 @@ from sqlalchemy import insert, select
 
 from notify.domain.head_ports import Commit, SourceControlUnavailable
 from notify.domain.heads import BROKEN, WHOLE, BuildStatus, Fact, Request, RequestState
+from notify.domain.stages import STATUSES
+from notify.heads.reporter import CommitAndMail
 from notify.heads.steps import Steps
 from notify.intake.explain import traces
 from notify.store.database import Database
@@ -17,6 +19,7 @@ from notify.store.outbox import jobs
 from notify.store.tables.people import topic_preferences, user_notification_preferences
 from notify.store.tables.statuses import commit_statuses
 from tests.cli.conftest import Notify, notify  # noqa: F401 - a fixture
+from tests.support.doorbell import RecordingDoorbell
 from tests.support.remotes import MemorySourceControl
 from tests.support.statements import statements
 from tests.support.told_heads import OTHER, QUEUE, Story, story_of
@@ -329,3 +332,13 @@ def test_an_older_head_that_ends_while_a_newer_one_is_told_of_is_no_news(story: 
 def steps_of(story: Story) -> Steps:
     """What another worker of the queue has."""
     return story.world.queues.steps(QUEUE, freed=lambda _: None, checkpoint=lambda _: None)
+
+
+def test_a_head_of_which_nobody_is_told_wakes_nobody_to_tell(story: Story) -> None:
+    story.push()
+    world = story.world
+    request = world.get(world.queues.ingest(QUEUE))
+    queue, doorbell = world.queues.settings[QUEUE], RecordingDoorbell()
+    reporter = CommitAndMail(world.database, queue, MemorySourceControl(queue, world.remotes[QUEUE]), doorbell)
+    reporter.ended(replace(request, state=RequestState.SUPERSEDED), build=None, facts=())
+    assert doorbell.rings == [STATUSES]

@@ -3,7 +3,8 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -33,12 +34,15 @@ from tests.support.wait import until
 QUEUES = 50
 COUNTED, IDLE = "counted", "idle"
 COUNTED_HEADS = 10
+# Of each queue: connections, statements and mirrors are made at the first ones.
+WARM_UP = 1
 MOST_IDLE_HEADS = 60
+# Of so many heads that are pushed at once, one more is pushed when the one before it is at its end.
+ONE_BY_ONE_OF = 5
 # From the runner's answer to the relay's.
 LATEST_MS = 2_000
 BROKEN = "failure"
 PLAIN = ROOT / "tests" / "benchmarks" / "peers" / "plain_heads.py"
-MOST_PLAIN_HEADS = 40
 HOLD = text("UPDATE notify.work_items SET due_at = due_at + interval '1 day' WHERE stage = 'heads'")
 RELEASE = text("UPDATE notify.work_items SET due_at = due_at - interval '1 day' WHERE stage = 'heads'")
 ENDS = text("""
@@ -73,34 +77,38 @@ class Drained:
 
 @dataclass(slots=True)
 class Expected:
-    """How many requests there must be by now: ``broken`` are some of the validated ones."""
+    """The numbers of the heads of each queue that must have been validated by now, and how many were superseded."""
 
-    validated: int = 0
-    broken: int = 0
+    validated: dict[str, list[int]] = field(default_factory=dict)
     superseded: int = 0
+
+    def validate(self, names: Sequence[str], numbers: Sequence[int]) -> None:
+        for name in names:
+            self.validated.setdefault(name, []).extend(numbers)
 
 
 def measure(bench: Bench) -> Iterator[Row]:
     """One head after another on each queue; then many at once; then idle, one at a time."""
-    each, samples = bench.scale.heads // QUEUES, min(bench.scale.samples, MOST_IDLE_HEADS)
+    at_a_time, samples = bench.scale.heads // QUEUES, min(bench.scale.samples, MOST_IDLE_HEADS)
+    each = at_a_time // ONE_BY_ONE_OF
     names = [f"queue-{number:02}" for number in range(QUEUES)]
     ends = {name: (Ends.AT_ONCE, Ends.TOLD)[number % 2] for number, name in enumerate(names)}
     others = {COUNTED: Ends.AT_ONCE, IDLE: Ends.WHEN_ASKED}
-    commits = max(2 * each, COUNTED_HEADS, 2 * samples)
+    commits = max(WARM_UP + each + at_a_time, COUNTED_HEADS, 2 * samples)
     with head_fleet(bench.servers, {**ends, **others}, commits=commits) as fleet:
         expected = Expected()
         sent = _statements(fleet, expected)
         with fleet.workers() as running:
+            fleet.follow(names, heads=WARM_UP)
             one_by_one = _drained(bench, running.process.pid, each, lambda: fleet.follow(names, heads=each))
-        _validated(expected, range(each))
+        expected.validate(names, range(WARM_UP + each))
         _check(fleet, expected)
-        plain = _plain(bench, fleet, heads=min(each, MOST_PLAIN_HEADS))
-        yield from _one_by_one(one_by_one, plain, heads=QUEUES * min(each, MOST_PLAIN_HEADS), sent=sent)
-        _push_at_once(fleet, names, heads=each)
+        yield from _one_by_one(one_by_one, _plain(bench, fleet, heads=each), sent=sent)
+        _push_at_once(fleet, names, heads=at_a_time)
         with fleet.workers() as running:
-            at_once = _drained(bench, running.process.pid, each, lambda: _release(fleet))
-            expected.superseded += QUEUES * (each - 1)
-            _validated(expected, [2 * each - 1])
+            at_once = _drained(bench, running.process.pid, at_a_time, lambda: _release(fleet))
+            expected.superseded += QUEUES * (at_a_time - 1)
+            expected.validate(names, [WARM_UP + each + at_a_time - 1])
             _check(fleet, expected)
             yield Row(
                 what="heads pushed at once, of which each queue's last is validated",
@@ -111,7 +119,7 @@ def measure(bench: Bench) -> Iterator[Row]:
             yield from _idle(fleet, samples)
 
 
-def _one_by_one(one_by_one: Drained, plain: Finish, *, heads: int, sent: float) -> Iterator[Row]:
+def _one_by_one(one_by_one: Drained, plain: Finish, *, sent: float) -> Iterator[Row]:
     beside = "plain script: git, runner and forge"
     each = 1e3 / one_by_one.requests
     yield Row(
@@ -119,7 +127,7 @@ def _one_by_one(one_by_one: Drained, plain: Finish, *, heads: int, sent: float) 
         unit="heads/s",
         figure=one_by_one.requests / one_by_one.seconds,
         beside=beside,
-        other=heads / plain.seconds,
+        other=one_by_one.requests / plain.seconds,
         note=f"{one_by_one.requests:,} over {QUEUES} queues, {PROCESSES} processes; half of the builds are told",
     )
     yield Row(
@@ -127,7 +135,7 @@ def _one_by_one(one_by_one: Drained, plain: Finish, *, heads: int, sent: float) 
         unit="ms CPU",
         figure=(one_by_one.worker_seconds + one_by_one.git_seconds) * each,
         beside=beside,
-        other=plain.cpu_seconds / heads * 1e3,
+        other=plain.cpu_seconds * each,
         note=f"git's {one_by_one.git_seconds * each:.1f} ms",
     )
     yield Row(what="PostgreSQL's CPU per head", unit="ms CPU", figure=one_by_one.server_seconds * each)
@@ -163,13 +171,8 @@ def _statements(fleet: HeadFleet, expected: Expected) -> float:
             fleet.push([COUNTED])
             stage.drain()
     stage.stop()
-    _validated(expected, range(COUNTED_HEADS), queues=1)
+    expected.validate([COUNTED], range(COUNTED_HEADS))
     return len(sent) / COUNTED_HEADS - 1  # make_due, which the push costs
-
-
-def _validated(expected: Expected, numbers: Sequence[int], *, queues: int = QUEUES) -> None:
-    expected.validated += queues * len(numbers)
-    expected.broken += queues * sum(map(is_broken, numbers))
 
 
 def _check(fleet: HeadFleet, expected: Expected) -> None:
@@ -183,24 +186,25 @@ def _check(fleet: HeadFleet, expected: Expected) -> None:
         found = dict(connection.execute(ENDS).mappings().one())
         green = {row.name: row.sha for row in connection.execute(LAST_GREEN)}
     emails = fleet.sink.wait_for(found["told"])
-    requests = expected.validated + expected.superseded
+    numbers = list(chain.from_iterable(expected.validated.values()))
+    broken, requests = sum(map(is_broken, numbers)), len(numbers) + expected.superseded
     wanted = {
-        "validated": expected.validated,
+        "validated": len(numbers),
         "superseded": expected.superseded,
         "requests": requests,
-        "facts": expected.validated,
-        "broken": expected.broken,
-        "broken_events": expected.broken,
-        "shown_as_broken": expected.broken,
+        "facts": len(numbers),
+        "broken": broken,
+        "broken_events": broken,
+        "shown_as_broken": broken,
         "shown": requests,
         "told": emails,
         "slots": 0,
         "items": 0,
     }
     wrong = {name: (found[name], number) for name, number in wanted.items() if found[name] != number}
-    for name, remote in fleet.remotes.items():
-        known = [number for number in range(remote.pushed) if not is_broken(number)]
-        if remote.pushed and not remote.ref(GREEN) == green[name] == remote.commits[known[-1]]:
+    for name, known in expected.validated.items():
+        remote, newest = fleet.remotes[name], max(number for number in known if not is_broken(number))
+        if not remote.ref(GREEN) == green[name] == remote.commits[newest]:
             wrong[name] = (remote.ref(GREEN), green[name])
     if wrong:
         raise WrongEnd(**wrong)
