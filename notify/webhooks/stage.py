@@ -10,7 +10,7 @@ import asyncio
 import ssl
 from collections import Counter, defaultdict
 from collections.abc import Coroutine, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -259,7 +259,7 @@ class _EventLoop:
         running = asyncio.run_coroutine_threadsafe(work, self._begun())
         self._running.add(running)
         running.add_done_callback(self._running.discard)
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, CancelledError):
             running.result(at_most_seconds)
 
     def stop(self, last: Coroutine[object, object, None], *, at_most_seconds: float) -> None:

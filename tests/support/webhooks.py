@@ -54,12 +54,14 @@ class Says:
     """
     Args:
         waits: Until the test goes on, before the answer.
+        endless: The body goes on until nobody reads it.
     """
 
     status: int = 204
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     waits: bool = False
+    endless: bool = False
 
 
 @dataclass
@@ -130,9 +132,11 @@ def _handler(endpoint: ScriptedEndpoint) -> type[BaseHTTPRequestHandler]:
             self.send_response_only(says.status)
             for name, value in says.headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(says.body)))
+            self.send_header("Content-Length", str(10**12 if says.endless else len(says.body)))
             self.end_headers()
             self.wfile.write(says.body)
+            while says.endless and not endpoint.go_on.is_set():
+                self.wfile.write(b"x" * 1024)
 
         def log_message(self, *_: object) -> None:
             pass

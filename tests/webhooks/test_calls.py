@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
+from structlog.testing import capture_logs
 
 from notify.delivery.erasure import erase
 from notify.domain.webhooks import MOST_ATTEMPTS
 from notify.store.database import Database
 from tests.support.harness import WorkerHarness
+from tests.support.proxy import Proxy, database_target, through
 from tests.support.smtp import Certificate, ScriptedRelay
 from tests.support.wait import until
 from tests.support.webhooks import KEY, Called, Says, ScriptedEndpoint, WebhookHarness, webhook_stage
@@ -284,7 +286,7 @@ def test_an_endpoint_that_does_not_answer_is_left_after_a_while(
 def test_an_endless_answer_is_not_read(job: int, webhooks: WebhookHarness, endpoint: ScriptedEndpoint) -> None:
     assert job
     webhooks.add(endpoint.url)
-    endpoint.answers = [Says(200, body=b"x" * 50_000_000)]
+    endpoint.answers = [Says(200, endless=True)]
     webhooks.tell("one")
     webhooks.drain()
     webhooks.tell("two")
@@ -330,7 +332,7 @@ def test_a_public_address_is_not_called_without_tls(job: int, webhooks: WebhookH
 
 @pytest.fixture
 def secure(tmp_path: Path) -> Iterator[ScriptedEndpoint]:
-    with ScriptedEndpoint(certificate=Certificate.made(tmp_path, host="localhost")) as scripted:
+    with ScriptedEndpoint(certificate=Certificate.made(tmp_path, address="127.0.0.2", host="localhost")) as scripted:
         yield scripted
 
 
@@ -386,14 +388,17 @@ def test_while_the_database_is_away_a_call_is_not_forgotten(
     webhooks.add(endpoint.url)
     endpoint.answers = [Says(waits=True)]
     webhooks.tell("dead")
-    webhooks.stage.drain()
-    until(lambda: endpoint.calls)
-    webhooks.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    )
-    endpoint.go_on.set()
-    webhooks.until_settled()
+    with Proxy(database_target(webhooks.database.url)) as line, capture_logs() as logs:
+        distant = Database(through(line, webhooks.database.url), connect_timeout_seconds=1)
+        with webhook_stage(distant) as far:
+            far.stage.drain()
+            until(lambda: endpoint.calls)
+            line.refuse()
+            endpoint.go_on.set()
+            until(lambda: [one for one in logs if one["event"] == "webhooks.not_written"])
+            line.heal()
+            webhooks.until_settled()
+        distant.close()
     assert (len(endpoint.calls), webhooks.calls("status")) == (1, [("delivered",)])
 
 
