@@ -14,11 +14,17 @@ from tests.journeys.conftest import System
 from tests.support.bare_install import BareInstalls
 from tests.support.docs import ExampleFailed, Runner, introduce_people
 from tests.support.documentation import PAGES, examples
+from tests.support.remotes import needs_git
 from tests.support.wait import until
 
 needs_curl = pytest.mark.skipif(which("curl") is None, reason="this machine has no curl to type")
+PROGRAMS = {"curl": needs_curl, "git": needs_git}
 RECIPES = "docs/recipes/"
-OTHERS = [page for page in PAGES if page != "README.md" and not page.startswith(RECIPES) and examples(page)]
+OTHERS = [
+    pytest.param(page, marks=[mark for program, mark in PROGRAMS.items() if f"{program} " in text])
+    for page in PAGES
+    if page != "README.md" and not page.startswith(RECIPES) and (text := "".join(one.text for one in examples(page)))
+]
 SENT = {"alice": ("sent", None)}
 
 
