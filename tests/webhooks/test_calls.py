@@ -21,6 +21,7 @@ from tests.support.wait import until
 from tests.support.webhooks import KEY, Called, Says, ScriptedEndpoint, WebhookHarness, webhook_stage
 
 DEAD_LANE = 9
+LEASES_END = "UPDATE notify.work_items SET due_at = now() - interval '1 s' WHERE lane = 8"
 OTHER_KEY = "o" * 32
 
 
@@ -379,6 +380,37 @@ def test_a_call_that_waited_for_days_is_dead(job: int, webhooks: WebhookHarness,
     webhooks.execute("UPDATE notify.webhook_calls SET created_at = now() - interval '6 days'")
     webhooks.drain()
     assert (endpoint.calls, webhooks.calls("status", "outcome_reason")) == ([], [("dead", "expired")])
+
+
+def test_a_call_that_killed_three_workers_is_dead(
+    job: int, webhooks: WebhookHarness, endpoint: ScriptedEndpoint
+) -> None:
+    assert job
+    webhooks.add(endpoint.url)
+    webhooks.tell("dead")
+    webhooks.execute("UPDATE notify.work_items SET lapses = 2, lane = 8, leased_by = gen_random_uuid()")
+    webhooks.execute(LEASES_END)
+    webhooks.drain()
+    assert (endpoint.calls, webhooks.calls("status", "outcome_reason")) == ([], [("dead", "poison")])
+
+
+def test_what_a_worker_had_begun_when_it_stopped_is_called_by_another(
+    job: int, webhooks: WebhookHarness, endpoint: ScriptedEndpoint
+) -> None:
+    assert job
+    webhooks.add(endpoint.url)
+    endpoint.always = Says(waits=True)
+    webhooks.tell(*(f"outcome-{number}" for number in range(8)))
+    webhooks.stage.drain()
+    until(lambda: endpoint.at_once == 6)
+    webhooks.stage.stop(at_most_seconds=0)
+    endpoint.always = Says()
+    endpoint.go_on.set()
+    webhooks.execute(LEASES_END)
+    with webhook_stage(webhooks.database) as other:
+        other.drain()
+    assert webhooks.calls("status") == [("delivered",)] * 8
+    assert (len(endpoint.calls), len({one.id for one in endpoint.calls})) == (6 + 8, 8)
 
 
 def test_while_the_database_is_away_a_call_is_not_forgotten(
