@@ -8,8 +8,11 @@ from time import monotonic
 CALLS_OF_ENDPOINT = 6
 # A call that would wait longer for its turn comes again later, so that the claim of others does not wait for it.
 LONGEST_WAIT_SECONDS = 1.0
-LONGEST_DETOUR_SECONDS = 60.0
+# Short, because an endpoint that was slow may be fast by then.
+LONGEST_DETOUR_SECONDS = 10.0
 FIRST_GUESS_SECONDS = 0.05
+# Of the newest call in the average: one that was slow by chance must not send the others away.
+NEWEST_SHARE = 0.2
 
 
 class Pace:
@@ -51,5 +54,5 @@ class Pace:
         try:
             yield
         finally:
-            self._took = monotonic() - self._begun.pop(me)
+            self._took += NEWEST_SHARE * (monotonic() - self._begun.pop(me) - self._took)
             self._turns.release()

@@ -152,7 +152,10 @@ class Webhooks:
 
     async def _make(self, batch: _Batch) -> None:
         """Make the calls of a batch, and record what became of them in groups."""
-        pending = {asyncio.create_task(self._attempted(one, batch)) for one in batch.planned}
+        if self._client is None:
+            tls = ssl.create_default_context()
+            self._client = WebhookClient(networks=self._networks, seconds=self._call_seconds, tls=tls)
+        pending = {asyncio.create_task(self._attempted(one, batch, self._client)) for one in batch.planned}
         try:
             while pending:
                 finished, pending = await asyncio.wait(pending, timeout=GATHER_SECONDS)
@@ -173,14 +176,14 @@ class Webhooks:
                 log.warning("webhooks.not_written", calls=len(group), error=type(error).__name__)
                 await asyncio.sleep(AGAIN_SECONDS)
 
-    async def _attempted(self, one: _Planned, batch: _Batch) -> Attempted:
+    async def _attempted(self, one: _Planned, batch: _Batch, client: WebhookClient) -> Attempted:
         """Make a call when it is its turn; never raises."""
         pace = self._paces[one.receiver.id]
         if seconds := batch.gate.wait(one.receiver) or pace.detour():
             return _postponed(one, seconds)
         try:
             async with pace.turn(within=batch.ends - monotonic()):
-                return await self._attempt(one, batch)
+                return await self._attempt(one, batch, client)
         except TimeoutError:
             return _postponed(one, pace.detour())
         except KeyUnknown:
@@ -193,7 +196,7 @@ class Webhooks:
             verdict = judge_failure(reason, failures=claim.failures, max_failures=claim.max_failures, rng=self._rng)
             return Attempted(claim=claim, call=one.call, verdict=verdict)
 
-    async def _attempt(self, one: _Planned, batch: _Batch) -> Attempted:
+    async def _attempt(self, one: _Planned, batch: _Batch, client: WebhookClient) -> Attempted:
         claim, call, receiver = one.claim, one.call, one.receiver
         if self._stopping:
             return _postponed(one, 0.0)
@@ -201,11 +204,8 @@ class Webhooks:
             return _postponed(one, seconds)
         content = body(call, one.facts, include=receiver.include)
         headers = self._headers(call, receiver, content)
-        if self._client is None:
-            tls = ssl.create_default_context()
-            self._client = WebhookClient(networks=self._networks, seconds=self._call_seconds, tls=tls)
         began = monotonic()
-        answer = await self._client.post(receiver.url, headers=headers, body=content)
+        answer = await client.post(receiver.url, headers=headers, body=content)
         took = monotonic() - began
         self._checkpoint(WEBHOOKS_ANSWERED)
         verdict = judge(answer, failures=claim.failures, max_failures=claim.max_failures, rng=self._rng)
