@@ -7,12 +7,19 @@ import pytest
 from sqlalchemy import select
 
 from notify.domain.errors import NotifyError
+from notify.domain.events import HEAD_BROKEN
+from notify.domain.heads import Request, RequestId
+from notify.domain.preferences import Person
+from notify.domain.queue_events import Suspect, queue_event
+from notify.intake.own_events import emit_own
 from notify.intake.receive import receive
 from notify.intake.schema import parse
 from notify.store.database import Database
+from notify.store.directory.directory import put_person
 from notify.store.tables import metadata
 from tests.cli.conftest import Notify
 from tests.support.harness import WorkerHarness, comment
+from tests.support.queues import queue_settings
 from tests.support.smtp import ScriptedRelay
 
 WORDS = "only ann says so"
@@ -111,6 +118,20 @@ def test_text_that_others_wait_for_is_kept_until_they_have_it(
     harness.drain()
     assert notify("people", "erase", "ann", "--yes", "--json").json["left"] == {}
     assert WORDS not in everything(database)
+
+
+def test_a_broken_head_does_not_name_an_erased_author(notify: Notify, database: Database) -> None:
+    commit = Suspect(sha="0" * 40, title="Retry", name="ann", username="ann")
+    request = Request(id=RequestId("main", 1), uri="git://host/repository/refs%2Fheads%2Fmain/" + "0" * 40)
+    with database.begin() as connection:
+        put_person(connection, Person(username="ann", email="ann@example.com"))
+        emit_own(connection, [queue_event(HEAD_BROKEN, queue_settings("main"), request, suspects=[commit])])
+    WorkerHarness(database, "smtp://127.0.0.1:1").fan_out()
+    exported = notify("people", "export", "ann", "--json").json["events"]
+    assert [one["payload"]["queue"]["authors"] for one in exported] == [{"ann": ["0" * 40]}]
+
+    assert notify("people", "erase", "ann", "--yes", "--json").json["left"] == {}
+    assert search(r"\bann\b", everything(database)) is None
 
 
 @pytest.mark.usefixtures("harness")

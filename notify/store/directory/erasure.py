@@ -42,6 +42,8 @@ DELETED: Sequence[Table] = (
 )
 # Tables whose rows stay, under an alias.
 RENAMED: Sequence[Table] = (notifications, email_jobs)
+# Where the payload of an event has usernames: of requested reviewers, and of authors in a broken head.
+NAMED_IN = (("request", "reviewers"), ("queue", "authors"))
 
 _row = email_jobs.c
 _note = notifications.c
@@ -65,10 +67,10 @@ _ERASE_NOTIFICATIONS = """
     )
     UPDATE notify.notifications SET username = %(alias)s WHERE id = ANY (ARRAY(SELECT id FROM page))"""
 _IS_ACTOR = "(event.actor = %(username)s OR lower(event.actor) = ANY (%(unmapped_actors)s::text[]))"
+_IS_NAMED = " OR ".join(f"event.payload #> '{{{part},{key}}}' ? %(username)s" for part, key in NAMED_IN)
 _EVENTS = f"""
     WITH page AS MATERIALIZED (
-        SELECT id, finished_at, {_IS_ACTOR} OR event.key ~* %(event_keys)s
-            OR event.payload -> 'request' -> 'reviewers' ? %(username)s AS is_theirs
+        SELECT id, finished_at, {_IS_ACTOR} OR event.key ~* %(event_keys)s OR {_IS_NAMED} AS is_theirs
         FROM notify.events AS event WHERE id > %(after_id)s ORDER BY id LIMIT %(limit)s
     )
     SELECT count(*) FILTER (WHERE is_theirs) AS theirs, max(id) AS last_id,
@@ -146,7 +148,9 @@ def erase_events(
     connection: Connection, names: PersonNames, *, alias: str | None, after_id: int, limit: int
 ) -> ErasedPage:
     """
-    Empty the person's events among the next *limit*, and requests for their review; those still needed wait.
+    Empty the person's events among the next *limit*, requests for their review, and broken heads with their commits.
+
+    Those that are still needed wait.
 
     Args:
         alias: The actor's name from then on; None: only count them, as waiting.
@@ -166,9 +170,9 @@ def erase_events(
 
 
 def _is_theirs(names: PersonNames) -> Any:  # noqa: ANN401 - a condition
-    requested = _said.payload["request"]["reviewers"].has_key(names.username)
+    named = [_said.payload[part][key].has_key(names.username) for part, key in NAMED_IN]
     unmapped = func.lower(_said.actor).in_(names.unmapped_actors)
-    return or_(_said.actor == names.username, unmapped, _said.key.op("~*")(names.event_keys), requested)
+    return or_(_said.actor == names.username, unmapped, _said.key.op("~*")(names.event_keys), *named)
 
 
 def _rows(connection: Connection, table: Table, condition: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - a condition
