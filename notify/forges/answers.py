@@ -7,7 +7,6 @@ Sources: GitHub, "Best practices for using the REST API" (rate limits), "Trouble
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from http import HTTPStatus
 
@@ -23,6 +22,7 @@ from notify.domain.forge_answers import (
     Unavailable,
     Unchanged,
 )
+from notify.domain.http_times import http_date, is_number, retry_after
 from notify.forges.common.fields import one_line, storable
 
 # A forge whose clock is wrong must not stop us for days.
@@ -122,25 +122,12 @@ def _is_rate_limit(status: int, headers: Mapping[str, str], words: str) -> bool:
 
 def _wait(headers: Mapping[str, str], now: datetime) -> timedelta | None:
     """How long to wait, by the forge's own clock; None: the answer does not say."""
-    here = http_date(headers.get("date")) or now
-    stated = headers.get("retry-after")
-    if stated is not None:
-        until = here + timedelta(seconds=int(stated)) if _is_seconds(stated) else http_date(stated)
-    elif headers.get("x-ratelimit-remaining") == "0" and _is_seconds(headers.get("x-ratelimit-reset", "")):
-        until = datetime.fromtimestamp(int(headers["x-ratelimit-reset"]), UTC)
+    reset = headers.get("x-ratelimit-reset", "")
+    if "retry-after" in headers:
+        wait = retry_after(headers, now=now)
+    elif headers.get("x-ratelimit-remaining") == "0" and is_number(reset):
+        here = http_date(headers.get("date")) or now
+        wait = max(datetime.fromtimestamp(int(reset), UTC) - here, timedelta(0))
     else:
-        until = None
-    return None if until is None else min(max(until - here, timedelta(0)), LONGEST_WAIT)
-
-
-def _is_seconds(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= len("9999999999")
-
-
-def http_date(text: str | None) -> datetime | None:
-    """The instant in a header; None: it has none. Source: RFC 9110 §5.6.7."""
-    try:
-        found = parsedate_to_datetime(text or "")
-    except ValueError:
-        return None
-    return found if found.tzinfo else None
+        wait = None
+    return None if wait is None else min(wait, LONGEST_WAIT)

@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from notify.domain.errors import InvalidSettings
 from notify.domain.forge_answers import Applied, ForgeFault, Refused, Unavailable
 from notify.domain.forge_settings import ForgeSettings, Secret
-from notify.forges.answers import Credential, http_date
+from notify.domain.http_times import http_date
+from notify.forges.answers import Credential
 from notify.forges.client import Connection, Reply, Scope, Token, repository_path
 from notify.forges.common.fields import Fields, Misfit
 

@@ -29,6 +29,7 @@ from notify.domain.forge_answers import (
     Unchanged,
 )
 from notify.domain.forge_settings import ForgeKind, ForgeSettings
+from notify.domain.http_times import http_date
 from notify.forges import answers
 from notify.forges.answers import Credential
 
@@ -239,7 +240,7 @@ class Connection:
 
     def _compare_clocks(self, stated: str | None, asked_at: datetime) -> None:
         """Assumes that the answer was written halfway through the call; its ``Date`` has whole seconds."""
-        there = answers.http_date(stated)
+        there = http_date(stated)
         if there is not None:
             halfway = asked_at + (datetime.now(UTC) - asked_at) / 2
             self.clock_ahead = there + timedelta(seconds=0.5) - halfway

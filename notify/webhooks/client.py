@@ -11,15 +11,15 @@ import asyncio
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from socket import SOCK_STREAM
 
 import httpx
 
 from notify.domain.errors import NotifyError
+from notify.domain.http_times import retry_after
 from notify.domain.webhooks import CallAnswer
-from notify.forges.answers import http_date
 
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
@@ -27,7 +27,6 @@ Address = IPv4Address | IPv6Address
 CONNECT_SECONDS = 5.0
 # So that the connection can be used again.
 MOST_READ = 16_384
-LONGEST_NUMBER = 9
 MOST_OF_IPV4 = 2**32 - 1
 # Source: RFC 6052 §2.1.
 NAT64 = IPv6Network("64:ff9b::/96")
@@ -112,15 +111,6 @@ class _Checked(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         for one in self._of_host.values():
             await one.aclose()
-
-
-def retry_after(headers: Mapping[str, str], *, now: datetime) -> timedelta | None:
-    """How long the answer asks to wait; None: it does not say. Source: RFC 9110 §10.2.3."""
-    stated = headers.get("retry-after", "")
-    if stated.isascii() and stated.isdigit() and len(stated) <= LONGEST_NUMBER:
-        return timedelta(seconds=int(stated))
-    until = http_date(stated)
-    return None if until is None else max(until - (http_date(headers.get("date")) or now), timedelta(0))
 
 
 async def _addresses(host: str, port: int) -> list[Address]:

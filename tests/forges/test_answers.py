@@ -22,6 +22,7 @@ from notify.forges.answers import Credential, meaning
 
 NOW = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
 DATE = "Mon, 02 Nov 2026 08:00:00 GMT"
+FAR_OFF = f"Mon, 02 Nov 2026 08:01:00 +{'9' * 20}"
 RESET = str(int(datetime(2026, 11, 2, 8, 10, tzinfo=UTC).timestamp()))
 INSTALLATION, APP, FIXED = Credential.INSTALLATION, Credential.APP, Credential.FIXED
 
@@ -80,6 +81,16 @@ ROWS: list[tuple[str, AnswerMeaning, AnswerMeaning]] = [
     ("retry-after is negative", of(429, "x", retry_after="-5"), RateLimited(wait=None, words="x")),
     ("retry-after is a year", of(429, "x", retry_after="31536000"), RateLimited(wait=timedelta(hours=2), words="x")),
     ("retry-after has 20 digits", of(429, "x", retry_after="9" * 20), RateLimited(wait=None, words="x")),
+    (
+        "retry-after and date are far from any instant",
+        of(429, "x", retry_after=FAR_OFF, date=FAR_OFF),
+        RateLimited(wait=None, words="x"),
+    ),
+    (
+        "the forge's clock is at the end of time",
+        of(429, "x", retry_after="60", date="Fri, 31 Dec 9999 23:59:59 GMT"),
+        RateLimited(wait=timedelta(seconds=60), words="x"),
+    ),
     ("429 without any time", of(429, "slow down"), RateLimited(wait=None, words="slow down")),
     ("the secondary limit by its words", of(403, SECONDARY), RateLimited(wait=None, words=SECONDARY)),
     (
