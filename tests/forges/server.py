@@ -3,10 +3,11 @@
 import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from socket import SHUT_RDWR
-from threading import Event, Lock, Thread
+from threading import Event, Lock
 from time import monotonic
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
@@ -16,8 +17,7 @@ from notify.domain.forge_settings import ForgeKind
 from notify.forges.client import Connection
 from notify.forges.connect import connected, reader
 from tests.forges.shapes import app_key, settings
-
-PATIENCE = 30.0
+from tests.support.http_server import PATIENCE, QuietHandler, serving
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +68,15 @@ class ForgeServer:
 
     def __enter__(self) -> Self:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
+        self._stops = ExitStack()
+        self._stops.enter_context(serving(self._server))
         return self
 
     def __exit__(self, *_: object) -> None:
         for opened in self.opened:
             opened.close()
         self.go_on.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(PATIENCE)
+        self._stops.close()
 
     @property
     def url(self) -> str:
@@ -139,8 +136,8 @@ class ForgeServer:
         return dict(found)
 
 
-def _handler(forge: ForgeServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
+def _handler(forge: ForgeServer) -> type[QuietHandler]:
+    class Handler(QuietHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True  # else each answer waits 40 ms for an acknowledgement of its headers
 
@@ -171,15 +168,6 @@ def _handler(forge: ForgeServer) -> type[BaseHTTPRequestHandler]:
                 forge.go_on.wait(PATIENCE)
             self.wfile.write(content)
 
-        do_GET = do_POST = do_PATCH = do_DELETE = answer  # noqa: N815 - the base class calls them so
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-        def handle(self) -> None:
-            try:
-                super().handle()
-            except OSError:
-                self.close_connection = True
+        do_GET = do_POST = do_PATCH = do_DELETE = answer
 
     return Handler

@@ -45,7 +45,7 @@ def proxy(server: str, *, strips: bool) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(answer.content)
 
-        do_POST = do_GET  # noqa: N815 - the library's name
+        do_POST = do_GET
 
         def log_message(self, *_: object) -> None:
             """Log nothing."""

@@ -3,9 +3,10 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import ThreadingHTTPServer
 from typing import Any
+
+from tests.support.http_server import QuietHandler, serving
 
 
 class Ci(ThreadingHTTPServer):
@@ -22,7 +23,7 @@ class Ci(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/builds"
 
 
-class CiHandler(BaseHTTPRequestHandler):
+class CiHandler(QuietHandler):
     server: Ci
     protocol_version = "HTTP/1.1"  # connections stay open
 
@@ -53,16 +54,8 @@ class CiHandler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """The tests read nothing of it."""
-
 
 @contextmanager
 def ci_server() -> Iterator[Ci]:
-    ci = Ci()
-    thread = Thread(target=ci.serve_forever, args=[0.01])
-    thread.start()
-    yield ci
-    ci.shutdown()
-    thread.join()
-    ci.server_close()
+    with serving(ci := Ci()):
+        yield ci

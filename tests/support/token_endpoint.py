@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event, Thread
+from http.server import ThreadingHTTPServer
+from threading import Event
 from typing import Any, Self
 from urllib.parse import parse_qsl
 
+from tests.support.http_server import QuietHandler, serving
 from tests.support.smtp import Certificate
 
 TIMEOUT_SECONDS = 60.0
@@ -43,19 +44,13 @@ class TokenEndpoint:
         self.go_on = Event()
         self.go_on.set()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        if self.certificate is not None:
-            context = self.certificate.server_side()
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
+        self._stops = ExitStack()
+        self._stops.enter_context(serving(self._server, self.certificate))
         return self
 
     def __exit__(self, *_: object) -> None:
         self.go_on.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(TIMEOUT_SECONDS)
+        self._stops.close()
 
     @property
     def url(self) -> str:
@@ -78,8 +73,8 @@ class TokenEndpoint:
         return says, json.dumps(granted if says.body is None else says.body).encode()
 
 
-def _handler(endpoint: TokenEndpoint) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
+def _handler(endpoint: TokenEndpoint) -> type[QuietHandler]:
+    class Handler(QuietHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             says, words = endpoint.answer({"path": self.path, **dict(parse_qsl(body.decode()))})
@@ -91,8 +86,5 @@ def _handler(endpoint: TokenEndpoint) -> type[BaseHTTPRequestHandler]:
             with suppress(OSError):  # the client has already given up
                 for _ in range(says.times):
                     self.wfile.write(words)
-
-        def log_message(self, *_: object) -> None:
-            """Log nothing."""
 
     return Handler

@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event, Lock, Thread
+from http.server import ThreadingHTTPServer
+from threading import Event, Lock
 from typing import Any, Self
 from uuid import uuid4
 
@@ -19,10 +19,10 @@ from notify.store.database import Database
 from notify.store.webhooks import endpoints
 from notify.webhooks.stage import WebhookStage
 from tests.support.doorbell import RecordingDoorbell
+from tests.support.http_server import PATIENCE, QuietHandler, serving
 from tests.support.smtp import Certificate
 from tests.support.wait import until
 
-PATIENCE = 30.0
 KEY = "k" * 32
 NAME = "build-bot"
 
@@ -84,19 +84,13 @@ class ScriptedEndpoint:
     def __enter__(self) -> Self:
         self.go_on, self.lock = Event(), Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        if self.certificate is not None:
-            context = self.certificate.server_side()
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
+        self._stops = ExitStack()
+        self._stops.enter_context(serving(self._server, self.certificate))
         return self
 
     def __exit__(self, *_: object) -> None:
         self.go_on.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(PATIENCE)
+        self._stops.close()
 
     @property
     def port(self) -> int:
@@ -112,8 +106,8 @@ class ScriptedEndpoint:
         return sorted((one.json["type"], one.data["outcome"]) for one in self.calls)
 
 
-def _handler(endpoint: ScriptedEndpoint) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
+def _handler(endpoint: ScriptedEndpoint) -> type[QuietHandler]:
+    class Handler(QuietHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
 
@@ -137,15 +131,6 @@ def _handler(endpoint: ScriptedEndpoint) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(says.body)
             while says.endless and not endpoint.go_on.is_set():
                 self.wfile.write(b"x" * 1024)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-        def handle(self) -> None:
-            try:
-                super().handle()
-            except OSError:
-                self.close_connection = True
 
     return Handler
 

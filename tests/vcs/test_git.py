@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from random import Random
 from shutil import which
-from threading import Thread
 
 import psutil
 import pytest
@@ -24,6 +23,7 @@ from notify.domain.head_ports import NotFound, SourceControlUnavailable
 from notify.domain.heads import Head
 from notify.vcs.commands import Git
 from notify.vcs.git import GitSourceControl, location_of
+from tests.support.http_server import QuietHandler, serving
 from tests.support.remotes import GitRemote, needs_git
 
 pytestmark = needs_git
@@ -61,25 +61,17 @@ def silent_server() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-class AskingForPasswords(BaseHTTPRequestHandler):
+class AskingForPasswords(QuietHandler):
     def do_GET(self) -> None:
         self.send_response(401)
         self.send_header("WWW-Authenticate", 'Basic realm="code"')
         self.end_headers()
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """The tests read nothing of it."""
-
 
 @contextmanager
 def asking_server() -> Iterator[int]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), AskingForPasswords)
-    thread = Thread(target=server.serve_forever, args=[0.01])
-    thread.start()
-    yield server.server_port
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(server := ThreadingHTTPServer(("127.0.0.1", 0), AskingForPasswords)):
+        yield server.server_port
 
 
 @pytest.mark.parametrize(

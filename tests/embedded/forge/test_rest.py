@@ -3,10 +3,9 @@
 import hmac
 from collections.abc import Iterator
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import ThreadingHTTPServer
 from json import loads
 from pathlib import Path
-from threading import Thread
 from typing import Any, ClassVar
 
 import pytest
@@ -14,12 +13,13 @@ import pytest
 from notify.embedded.forge.rest import Answer
 from notify.embedded.forge.server import SECRET_FILE, EmbeddedForge
 from tests.support.forge_calls import app_token, client, installation_token, running_forge
+from tests.support.http_server import QuietHandler, serving
 from tests.support.wait import until
 
 REPOSITORY = "acme/app"
 
 
-class Receiver(BaseHTTPRequestHandler):
+class Receiver(QuietHandler):
     """Takes webhooks."""
 
     taken: ClassVar[list[tuple[dict[str, str], bytes]]] = []
@@ -30,21 +30,13 @@ class Receiver(BaseHTTPRequestHandler):
         self.send_response(202)
         self.end_headers()
 
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
 
 @pytest.fixture
 def webhooks() -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
     """An address that takes webhooks, and those that it has taken."""
     Receiver.taken = []
-    server = HTTPServer(("127.0.0.1", 0), Receiver)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/webhooks/github", Receiver.taken
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(server := ThreadingHTTPServer(("127.0.0.1", 0), Receiver)):
+        yield f"http://127.0.0.1:{server.server_port}/webhooks/github", Receiver.taken
 
 
 @pytest.fixture
