@@ -27,9 +27,6 @@ from notify.store.webhooks.listing import CallFilter, CallView
 from notify.webhooks import actions
 from notify.webhooks.schema import CallType, EndpointChangesIn, EndpointIn, EndpointName
 
-KEPT_SECONDS = 86_400
-MOST_KEPT_SECONDS = 30 * 86_400
-
 router = APIRouter(
     prefix="/api/v1/webhooks",
     tags=["webhook endpoints"],
@@ -52,9 +49,9 @@ class RotationQuery(Strict):
     """How to rotate a secret."""
 
     keep_seconds: int = Field(
-        default=KEPT_SECONDS,
+        default=actions.KEPT_SECONDS,
         ge=0,
-        le=MOST_KEPT_SECONDS,
+        le=actions.MOST_KEPT_SECONDS,
         description="For how long calls are signed with the former secret too.",
     )
 
@@ -124,7 +121,7 @@ def change_webhook_endpoint(
     """
     Change, disable or enable a webhook endpoint.
 
-    One that is enabled, or has a new URL, is called at once.
+    A new URL, or enabling it, ends its pause and forgets its failures.
     """
     changes = cast("EndpointChanges", given.model_dump(exclude_unset=True))
     with context.database.begin() as connection:

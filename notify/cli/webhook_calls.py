@@ -33,7 +33,7 @@ COLUMNS: Columns = {
 }
 """Of a call that waits, when its next attempt is; of one that has ended, since when."""
 
-Ids = Annotated[list[int], Argument(metavar="ID", help="Ids, as `notify webhooks calls` shows them.")]
+_IDS = Argument(metavar="ID", help="Ids, as `notify webhooks calls` shows them.")
 
 
 class NoSuchWebhookCall(NotifyError):
@@ -75,7 +75,7 @@ def list_(
 
 
 def retry(
-    ids: Annotated[list[int] | None, Argument(metavar="ID", help="Ids, as `notify webhooks calls` shows them.")] = None,
+    ids: Annotated[list[int] | None, _IDS] = None,
     *,
     endpoint: Annotated[str | None, Option(metavar="NAME", help="All dead calls of this endpoint.")] = None,
     yes: Yes = False,
@@ -93,7 +93,7 @@ def retry(
     _print("retried", done, as_json=as_json)
 
 
-def replay(ids: Ids, *, as_json: AsJson = False) -> None:
+def replay(ids: Annotated[list[int], _IDS], *, as_json: AsJson = False) -> None:
     """
     Make calls that have ended again, as new calls.
 

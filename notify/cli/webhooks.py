@@ -12,7 +12,7 @@ from typer import Argument, Exit, Option, Typer, confirm
 from notify.cli import webhook_calls
 from notify.cli.connect import Deployment, connect
 from notify.cli.output import AsJson, Columns, Yes, console, print_facts, print_json, print_records
-from notify.cli.webhook_calls import NoSuchWebhookEndpoint, state_of_call
+from notify.cli.webhook_calls import NoSuchWebhookCall, NoSuchWebhookEndpoint, state_of_call
 from notify.domain.errors import NotifyError
 from notify.domain.similar_names import instead_of
 from notify.domain.stages import WEBHOOKS
@@ -23,8 +23,6 @@ from notify.store.webhooks.listing import CallView
 from notify.webhooks import actions
 from notify.webhooks.schema import EndpointChangesIn, EndpointIn, parse
 
-A_DAY = 86_400
-MOST_KEPT_SECONDS = 30 * A_DAY
 LOOK_SECONDS = 0.2
 
 
@@ -144,8 +142,9 @@ def rotate(
     name: Name,
     *,
     keep_seconds: Annotated[
-        int, Option(min=0, max=MOST_KEPT_SECONDS, help="For how long calls are signed with the former secret too.")
-    ] = A_DAY,
+        int,
+        Option(min=0, max=actions.MOST_KEPT_SECONDS, help="For how long calls are signed with the former secret too."),
+    ] = actions.KEPT_SECONDS,
     as_json: AsJson = False,
 ) -> None:
     """Give a webhook endpoint a new secret and print it. It is shown only once."""
@@ -197,7 +196,7 @@ def _answered(deployment: Deployment, id_: int, *, seconds: float) -> CallView:
         with deployment.database.begin() as connection:
             call = listing.view(connection, id_)
         if call is None:
-            raise NoSuchWebhookEndpoint(call=id_)
+            raise NoSuchWebhookCall(id=id_)
         if call.status != CallStatus.PENDING or call.outcome_reason is not None or monotonic() >= until:
             return call
         sleep(LOOK_SECONDS)

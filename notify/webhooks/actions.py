@@ -15,6 +15,9 @@ from notify.store.webhooks.listing import CallFilter
 from notify.webhooks.schema import EndpointIn
 
 SALT_BYTES = 24
+# For how long calls are signed with the former secret too.
+KEPT_SECONDS = 86_400
+MOST_KEPT_SECONDS = 30 * KEPT_SECONDS
 PAGE = 1_000
 
 

@@ -106,10 +106,10 @@ def test_an_endpoint_may_ask_for_addresses_and_payloads(
     assert by_type["event.done"]["payload"]["comment"]["body"] == "The jitter comes after the cap."
 
 
+@pytest.mark.usefixtures("job")
 def test_a_call_that_fails_is_made_again_under_its_id_until_it_is_dead(
-    job: int, webhooks: WebhookHarness, endpoint: ScriptedEndpoint
+    webhooks: WebhookHarness, endpoint: ScriptedEndpoint
 ) -> None:
-    assert job
     webhooks.add(endpoint.url)
     endpoint.always = Says(400, body=b"ann@example.com is not known here")
     webhooks.tell("dead")
@@ -127,10 +127,10 @@ def test_a_call_that_fails_is_made_again_under_its_id_until_it_is_dead(
     assert webhooks.drain()["claimed"] == 0
 
 
+@pytest.mark.usefixtures("job")
 def test_a_call_is_signed_with_both_secrets_while_one_is_rotated(
-    job: int, webhooks: WebhookHarness, endpoint: ScriptedEndpoint
+    webhooks: WebhookHarness, endpoint: ScriptedEndpoint
 ) -> None:
-    assert job
     old = webhooks.add(endpoint.url)
     new = webhooks.rotate(keep=timedelta(hours=1))
     webhooks.tell("during")
@@ -143,10 +143,10 @@ def test_a_call_is_signed_with_both_secrets_while_one_is_rotated(
     assert [is_signed_by(one, new) for one in (during, after)] == [True, True]
 
 
+@pytest.mark.usefixtures("job")
 def test_a_former_secret_whose_key_is_gone_holds_no_call_back(
-    job: int, webhooks: WebhookHarness, endpoint: ScriptedEndpoint
+    webhooks: WebhookHarness, endpoint: ScriptedEndpoint
 ) -> None:
-    assert job
     former = webhooks.add(endpoint.url, key=OTHER_KEY)
     secret = webhooks.rotate(keep=timedelta(days=1))
     webhooks.tell("dead")
@@ -155,10 +155,10 @@ def test_a_former_secret_whose_key_is_gone_holds_no_call_back(
     assert [is_signed_by(called, one) for one in (secret, former)] == [True, False]
 
 
+@pytest.mark.usefixtures("job")
 def test_without_the_key_of_its_secret_an_endpoint_waits_and_no_attempt_is_charged(
-    job: int, database: Database, webhooks: WebhookHarness, endpoint: ScriptedEndpoint
+    database: Database, webhooks: WebhookHarness, endpoint: ScriptedEndpoint
 ) -> None:
-    assert job
     webhooks.add(endpoint.url, key=OTHER_KEY)
     webhooks.tell("dead")
     webhooks.drain()
@@ -170,10 +170,10 @@ def test_without_the_key_of_its_secret_an_endpoint_waits_and_no_attempt_is_charg
     assert webhooks.calls("status") == [("delivered",)]
 
 
+@pytest.mark.usefixtures("job")
 def test_an_endpoint_that_is_gone_is_told_of_nothing_more(
-    job: int, webhooks: WebhookHarness, endpoint: ScriptedEndpoint, worker: WorkerHarness
+    webhooks: WebhookHarness, endpoint: ScriptedEndpoint, worker: WorkerHarness
 ) -> None:
-    assert job
     webhooks.add(endpoint.url)
     endpoint.answers = [Says(410)]
     webhooks.tell("first")
@@ -190,10 +190,10 @@ def test_an_endpoint_that_is_gone_is_told_of_nothing_more(
 
 
 @pytest.mark.parametrize("asked", ["seconds", "date"])
+@pytest.mark.usefixtures("job")
 def test_an_endpoint_that_limits_the_rate_is_not_called_for_as_long_as_it_asks_and_nothing_is_charged(
-    job: int, webhooks: WebhookHarness, endpoint: ScriptedEndpoint, asked: str
+    webhooks: WebhookHarness, endpoint: ScriptedEndpoint, asked: str
 ) -> None:
-    assert job
     webhooks.add(endpoint.url)
     until_then = format_datetime(datetime.now(UTC) + timedelta(seconds=600), usegmt=True)
     endpoint.answers = [Says(429, {"Retry-After": "600" if asked == "seconds" else until_then})]
@@ -212,8 +212,8 @@ def test_an_endpoint_that_limits_the_rate_is_not_called_for_as_long_as_it_asks_a
     assert webhooks.calls("status") == [("delivered",)] * 2
 
 
-def test_a_redirect_is_not_followed(job: int, webhooks: WebhookHarness, endpoint: ScriptedEndpoint) -> None:
-    assert job
+@pytest.mark.usefixtures("job")
+def test_a_redirect_is_not_followed(webhooks: WebhookHarness, endpoint: ScriptedEndpoint) -> None:
     with ScriptedEndpoint() as elsewhere:
         webhooks.add(endpoint.url)
         endpoint.answers = [Says(307, {"Location": elsewhere.url})]
@@ -223,10 +223,10 @@ def test_a_redirect_is_not_followed(job: int, webhooks: WebhookHarness, endpoint
     assert webhooks.calls("outcome_reason") == [("http_307",)]
 
 
+@pytest.mark.usefixtures("job")
 def test_after_five_failures_in_a_row_an_endpoint_is_tried_with_single_calls_and_nothing_else_is_charged(
-    job: int, webhooks: WebhookHarness, endpoint: ScriptedEndpoint
+    webhooks: WebhookHarness, endpoint: ScriptedEndpoint
 ) -> None:
-    assert job
     webhooks.add(endpoint.url)
     endpoint.always = Says(503)
     webhooks.tell(*(f"outcome-{number}" for number in range(20)))
@@ -249,7 +249,6 @@ def test_after_five_failures_in_a_row_an_endpoint_is_tried_with_single_calls_and
 def test_a_slow_endpoint_holds_up_no_other_and_has_few_calls_at_a_time(
     job: int, webhooks: WebhookHarness, endpoint: ScriptedEndpoint
 ) -> None:
-    assert job
     with ScriptedEndpoint(always=Says(waits=True)) as slow:
         webhooks.add(slow.url, "email.dead", name="slow")
         webhooks.tell(*(f"outcome-{number}" for number in range(300)))
@@ -269,10 +268,8 @@ def test_a_slow_endpoint_holds_up_no_other_and_has_few_calls_at_a_time(
     assert {failures for _, _, failures, _ in webhooks.items()} == {0}
 
 
-def test_an_endpoint_that_does_not_answer_is_left_after_a_while(
-    job: int, database: Database, endpoint: ScriptedEndpoint
-) -> None:
-    assert job
+@pytest.mark.usefixtures("job")
+def test_an_endpoint_that_does_not_answer_is_left_after_a_while(database: Database, endpoint: ScriptedEndpoint) -> None:
     with webhook_stage(database, lease_seconds=1) as hasty:
         hasty.add(endpoint.url)
         endpoint.always = Says(waits=True)
@@ -284,8 +281,8 @@ def test_an_endpoint_that_does_not_answer_is_left_after_a_while(
     assert "no answer within" in error
 
 
-def test_an_endless_answer_is_not_read(job: int, webhooks: WebhookHarness, endpoint: ScriptedEndpoint) -> None:
-    assert job
+@pytest.mark.usefixtures("job")
+def test_an_endless_answer_is_not_read(webhooks: WebhookHarness, endpoint: ScriptedEndpoint) -> None:
     webhooks.add(endpoint.url)
     endpoint.answers = [Says(200, endless=True)]
     webhooks.tell("one")
@@ -308,10 +305,10 @@ PRIVATE = (
 )
 
 
+@pytest.mark.usefixtures("job")
 def test_a_private_address_is_not_called_unless_its_network_is_allowed(
-    job: int, database: Database, endpoint: ScriptedEndpoint
+    database: Database, endpoint: ScriptedEndpoint
 ) -> None:
-    assert job
     with webhook_stage(database, webhook_networks=None) as strict:
         for number, host in enumerate(PRIVATE):
             strict.add(f"https://{host}:{endpoint.port}/", name=f"private-{number}")
@@ -322,8 +319,8 @@ def test_a_private_address_is_not_called_unless_its_network_is_allowed(
     assert endpoint.calls == []
 
 
-def test_a_public_address_is_not_called_without_tls(job: int, webhooks: WebhookHarness) -> None:
-    assert job
+@pytest.mark.usefixtures("job")
+def test_a_public_address_is_not_called_without_tls(webhooks: WebhookHarness) -> None:
     webhooks.add("http://203.0.114.1/")
     webhooks.tell("dead")
     webhooks.drain()
@@ -337,10 +334,10 @@ def secure(tmp_path: Path) -> Iterator[ScriptedEndpoint]:
         yield scripted
 
 
+@pytest.mark.usefixtures("job")
 def test_a_certificate_is_verified_for_the_name_in_the_url(
-    job: int, webhooks: WebhookHarness, secure: ScriptedEndpoint, monkeypatch: pytest.MonkeyPatch
+    webhooks: WebhookHarness, secure: ScriptedEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert job
     webhooks.add(f"https://localhost:{secure.port}/")
     webhooks.tell("dead")
     webhooks.drain()
@@ -373,8 +370,8 @@ def test_calls_of_an_endpoint_that_was_removed_and_about_what_was_deleted_are_sk
     ]
 
 
-def test_a_call_that_waited_for_days_is_dead(job: int, webhooks: WebhookHarness, endpoint: ScriptedEndpoint) -> None:
-    assert job
+@pytest.mark.usefixtures("job")
+def test_a_call_that_waited_for_days_is_dead(webhooks: WebhookHarness, endpoint: ScriptedEndpoint) -> None:
     webhooks.add(endpoint.url)
     webhooks.tell("dead")
     webhooks.execute("UPDATE notify.webhook_calls SET created_at = now() - interval '6 days'")
@@ -382,10 +379,8 @@ def test_a_call_that_waited_for_days_is_dead(job: int, webhooks: WebhookHarness,
     assert (endpoint.calls, webhooks.calls("status", "outcome_reason")) == ([], [("dead", "expired")])
 
 
-def test_a_call_that_killed_three_workers_is_dead(
-    job: int, webhooks: WebhookHarness, endpoint: ScriptedEndpoint
-) -> None:
-    assert job
+@pytest.mark.usefixtures("job")
+def test_a_call_that_killed_three_workers_is_dead(webhooks: WebhookHarness, endpoint: ScriptedEndpoint) -> None:
     webhooks.add(endpoint.url)
     webhooks.tell("dead")
     webhooks.execute("UPDATE notify.work_items SET lapses = 2, lane = 8, leased_by = gen_random_uuid()")
@@ -394,10 +389,10 @@ def test_a_call_that_killed_three_workers_is_dead(
     assert (endpoint.calls, webhooks.calls("status", "outcome_reason")) == ([], [("dead", "poison")])
 
 
+@pytest.mark.usefixtures("job")
 def test_what_a_worker_had_begun_when_it_stopped_is_called_by_another(
-    job: int, webhooks: WebhookHarness, endpoint: ScriptedEndpoint
+    webhooks: WebhookHarness, endpoint: ScriptedEndpoint
 ) -> None:
-    assert job
     webhooks.add(endpoint.url)
     endpoint.always = Says(waits=True)
     webhooks.tell(*(f"outcome-{number}" for number in range(8)))
@@ -413,10 +408,10 @@ def test_what_a_worker_had_begun_when_it_stopped_is_called_by_another(
     assert (len(endpoint.calls), len({one.id for one in endpoint.calls})) == (6 + 8, 8)
 
 
+@pytest.mark.usefixtures("job")
 def test_while_the_database_is_away_a_call_is_not_forgotten(
-    job: int, webhooks: WebhookHarness, endpoint: ScriptedEndpoint
+    webhooks: WebhookHarness, endpoint: ScriptedEndpoint
 ) -> None:
-    assert job
     webhooks.add(endpoint.url)
     endpoint.answers = [Says(waits=True)]
     webhooks.tell("dead")

@@ -97,7 +97,7 @@ def change(connection: Connection, name: str, changes: EndpointChanges) -> bool:
     """
     Change an endpoint; False: there is none. *changes* has at least one thing.
 
-    One that is enabled, or has a new URL, is called at once.
+    A new URL, or enabling it, ends its pause and forgets its failures.
     """
     values: dict[str, Any] = {key: value for key, value in changes.items() if key != "enabled"}
     is_new = bool(changes.get("enabled")) or "url" in changes
