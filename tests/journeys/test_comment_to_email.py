@@ -1,5 +1,6 @@
 """A comment arrives at each of the doors and becomes one email per person, or a reason why not."""
 
+import json
 from datetime import timedelta
 from re import findall
 from typing import Any
@@ -169,8 +170,14 @@ def test_an_endpoint_added_over_rest_is_told_how_an_event_and_its_email_ended(sy
         secret = system.program.post("/api/v1/webhooks", json=given).raise_for_status().json()["secret"]
         (alice,) = system.town("alice")
         key = system.say("dana", author=alice)
-        assert until(lambda: len(endpoint.calls) == 2, seconds=EMAIL_SECONDS)
+
+        def told() -> dict[str, str]:
+            """Type and outcome of the calls about this event; the embedded queue's own events are told too."""
+            verified = [Webhook(secret).verify(one.body, dict(one.headers)) for one in list(endpoint.calls)]
+            about = [(one["type"], one["data"]) for one in verified if key in json.dumps(one)]
+            return {type_: data["outcome"] for type_, data in about}
+
+        assert system.outcome(key)[alice] == ("sent", None)
+        assert until(lambda: len(told()) == 2, seconds=EMAIL_SECONDS)
         system.program.delete("/api/v1/webhooks/crm").raise_for_status()
-    told = {one.json["type"]: Webhook(secret).verify(one.body, dict(one.headers))["data"] for one in endpoint.calls}
-    assert (told["event.done"]["event_key"], told["event.done"]["outcome"]) == (key, "done")
-    assert (told["email.sent"]["username"], told["email.sent"]["notifications"][0]["event_key"]) == (alice, key)
+    assert told() == {"email.sent": "sent", "event.done": "done"}
