@@ -8,6 +8,7 @@ pushed what, and what should become of it.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -15,7 +16,19 @@ from notify import checkpoints, wiring
 from notify.embedded.forge.hooks import Trouble
 from notify.store.database import Database
 from tests.support.command_queue import GREEN_REF, QUEUE
-from tests.support.heads_story import MERGE_IS_KNOWN, OPEN, OPERATOR, SUBSCRIBER, Email, End, Push, Story, heads_story
+from tests.support.heads_story import (
+    MERGE_IS_KNOWN,
+    OPEN,
+    OPERATOR,
+    SUBSCRIBER,
+    Email,
+    End,
+    KilledNowAndThen,
+    OneAfterTheOther,
+    Push,
+    Story,
+    heads_story,
+)
 from tests.support.remotes import needs_git
 from tests.support.smtp import ScriptedRelay
 
@@ -123,19 +136,35 @@ def history_is_rewritten(story: Story, *, onto: str) -> str:
     return head
 
 
+def tell(story: Story) -> None:
+    """All ten pushes, and what is as it should be at the end."""
+    still_red = a_queue_breaks_and_recovers(story)
+    heads_come_while_another_is_built(story)
+    git_goes_away(story)
+    last = history_is_rewritten(story, onto=still_red)
+    story.until(lambda: not story.forge.rows(OPEN))
+    check(story, last=last)
+
+
 @pytest.mark.parametrize("kills", [FEW_KILLS, pytest.param(MANY_KILLS, marks=pytest.mark.slow)], ids=["few", "many"])
 def test_ten_pushes_end_as_they_should_whatever_goes_astray(
     database: Database, relay: ScriptedRelay, environment: Mapping[str, str], tmp_path: Path, kills: Sequence[str]
 ) -> None:
     with heads_story(database, environment, relay, tmp_path, kills=kills) as story:
-        still_red = a_queue_breaks_and_recovers(story)
-        heads_come_while_another_is_built(story)
-        git_goes_away(story)
-        last = history_is_rewritten(story, onto=still_red)
-        story.until(lambda: not story.forge.rows(OPEN))
-
+        tell(story)
+        assert isinstance(story.workers, OneAfterTheOther)
         assert not story.workers.points
-        check(story, last=last)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_ten_pushes_end_as_they_should_while_one_of_two_workers_is_killed_now_and_then(
+    database: Database, relay: ScriptedRelay, environment: Mapping[str, str], tmp_path: Path, seed: int
+) -> None:
+    with heads_story(database, environment, relay, tmp_path, kills=Random(seed)) as story:
+        tell(story)
+        assert isinstance(story.workers, KilledNowAndThen)
+        assert story.workers.killed >= len(story.pushes) // 2
 
 
 def check(story: Story, *, last: str) -> None:
@@ -146,6 +175,8 @@ def check(story: Story, *, last: str) -> None:
         last: The last green head.
     """
     ends = {one.sha: one.end for one in story.pushes}
+    states = story.by_head("SELECT uri, CASE WHEN forced THEN 'forced' ELSE state END FROM notify.requests")
+    assert states == sorted(ends.items())
     assert story.emails() == emails_about(story.pushes) + Counter({MERGED: 1})
     shown = story.shown()
     assert {sha: states[-1] for sha, states in shown.items()} == {
@@ -157,7 +188,6 @@ def check(story: Story, *, last: str) -> None:
     assert story.by_head("SELECT uri, degree FROM notify.facts") == sorted(
         (sha, DEGREES[end]) for sha, end in ends.items() if end in DEGREES
     )
-    assert story.by_head("SELECT uri, count(*) FROM notify.requests GROUP BY uri") == sorted((sha, 1) for sha in ends)
     assert story.by_head("SELECT last_green_uri, in_flight_count FROM notify.queues") == [(last, 0)]
     assert (last, "full") in story.by_head("SELECT uri, build_strategy FROM notify.requests")
     assert story.remote.ref(GREEN_REF) == last

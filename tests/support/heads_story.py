@@ -6,6 +6,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from random import Random
+from typing import Protocol
 
 from sqlalchemy import insert
 
@@ -27,6 +29,14 @@ from tests.support.wait import until
 from tests.support.wire import header, message_id
 
 SUBSCRIBER, OPERATOR = "sam", "olga"
+PROCESSES, LEASE_SECONDS = 2, 5
+# By so many writes to requests and queues the heads come forward between two kills.
+KILL_AFTER = (1, 6)
+WRITES = """
+    SELECT (SELECT coalesce(sum(version), 0) FROM notify.requests) +
+        (SELECT coalesce(sum(version), 0) FROM notify.queues)"""
+# What has lapsed three times is given up.
+WOULD_BE_POISON = "SELECT id FROM notify.work_items WHERE lapses >= 2 AND lane < 9"
 TIME_PASSES = """
     UPDATE notify.work_items SET due_at = now() WHERE stage <> 'reconcile' AND lane < 8 AND due_at > now()"""
 LOOK = "UPDATE notify.queue_polls SET due_at = now()"
@@ -34,6 +44,9 @@ BUDGET_IS_NEARLY_SPENT = """
     UPDATE notify.work_items SET failures = max_failures - 2 WHERE stage = 'heads' AND lane < 8"""
 # The reconciler's item is there for ever.
 OPEN = "SELECT to_jsonb(one)::text FROM notify.work_items AS one WHERE stage <> 'reconcile' AND lane < 9"
+TOLD = """
+    SELECT id FROM notify.requests WHERE finished_at IS NOT NULL
+    AND item_id NOT IN (SELECT id FROM notify.work_items WHERE stage = 'heads' AND lane < 9)"""
 MERGE_IS_KNOWN = "SELECT 1 FROM notify.forge_changes WHERE merge_sha IS NOT NULL"
 
 Email = tuple[str, str, str]
@@ -41,10 +54,10 @@ Email = tuple[str, str, str]
 
 
 class End(StrEnum):
-    """What becomes of a head."""
+    """What becomes of a head: the state of its request, or that this was forced."""
 
-    GREEN = "green"
-    RED = "red"
+    GREEN = "succeeded"
+    RED = "failed"
     CANCELLED = "cancelled"
     SUPERSEDED = "superseded"
     FORCED = "forced"
@@ -62,8 +75,16 @@ class Push:
     end: End
 
 
+class Workers(Protocol):
+    def tend(self) -> None:
+        """Start workers where some are missing."""
+
+    def kill(self) -> None:
+        """Kill whoever is running, and start nobody."""
+
+
 @dataclass
-class Workers:
+class OneAfterTheOther:
     """
     One worker process at a time. Each is killed at its point; the next one takes over.
 
@@ -79,7 +100,6 @@ class Workers:
     running: BareWorker | None = None
 
     def tend(self) -> None:
-        """Start a worker if none is running."""
         if self.running is not None and not self.running.is_running:
             assert self.points, "a worker ended by itself"
             self.points.popleft()
@@ -89,7 +109,7 @@ class Workers:
             self.running = self.stack.enter_context(bare_worker({**self.environment, **point}, self.log))
 
     def kill(self) -> None:
-        """Kill the worker wherever it is; the next one has the same point."""
+        """The next worker has the same point."""
         self.tend()
         assert self.running is not None
         self.running.kill()
@@ -98,6 +118,44 @@ class Workers:
     def _forget(self) -> None:
         self.running = None
         self.forge.rows(LEASES_END)
+        self.forge.rows(LOOKS_END)
+
+
+@dataclass
+class KilledNowAndThen:
+    """
+    Two worker processes, one of which is killed now and then, wherever it is. Leases end by themselves.
+
+    Args:
+        killed: How many were.
+    """
+
+    environment: Mapping[str, str]
+    log: Path
+    forge: ForgeHarness
+    stack: ExitStack
+    dice: Random
+    running: list[BareWorker] = field(default_factory=list)
+    killed: int = 0
+    next_at: int = 0
+
+    def tend(self) -> None:
+        while len(self.running) < PROCESSES:
+            self.running.append(self.stack.enter_context(bare_worker(self.environment, self.log)))
+        assert all(one.is_running for one in self.running), "a worker ended by itself"
+        ((writes,),) = self.forge.rows(WRITES)
+        if writes > self.next_at and not self.forge.rows(WOULD_BE_POISON):
+            self.next_at = int(writes) + self.dice.randint(*KILL_AFTER)
+            self._kill(self.dice.choice(self.running))
+
+    def kill(self) -> None:
+        for one in tuple(self.running):
+            self._kill(one)
+
+    def _kill(self, one: BareWorker) -> None:
+        one.kill()
+        self.running.remove(one)
+        self.killed += 1
         self.forge.rows(LOOKS_END)
 
 
@@ -163,27 +221,22 @@ class Story:
         away.rename(self.remote.folder)
 
     def until(self, condition: Callable[[], object]) -> None:
-        """Let workers work until it is so; the error says what is open, and what the workers logged."""
+        """Let workers work until it is so."""
 
         def is_so() -> bool:
             self.workers.tend()
             self.forge.rows(TIME_PASSES)
             return bool(condition())
 
-        try:
-            until(is_so, seconds=60)
-        except AssertionError as error:
-            error.add_note("\n".join([*(row[0] for row in self.forge.rows(OPEN)), self.workers.log.read_text()]))
-            raise
+        until(is_so, seconds=120)
 
     def until_is(self, state: str, sha: str) -> None:
         """Let workers work until the request of this head is in this state."""
         self.until(lambda: (sha, state) in self.by_head("SELECT uri, state FROM notify.requests"))
 
     def until_ended(self) -> None:
-        """Let workers work until every head is at its end."""
-        ended = "SELECT id FROM notify.requests WHERE finished_at IS NOT NULL"
-        self.until(lambda: len(self.forge.rows(ended)) == len(self.pushes))
+        """Let workers work until every head is at its end, and that is told: it is no news after the next one."""
+        self.until(lambda: len(self.forge.rows(TOLD)) == len(self.pushes))
 
     def emails(self) -> Counter[Email]:
         """Who got what; a kill may repeat an email, and then both have one Message-ID."""
@@ -217,14 +270,21 @@ class Story:
 
 @contextmanager
 def heads_story(
-    database: Database, environment: Mapping[str, str], relay: ScriptedRelay, folder: Path, *, kills: Sequence[str]
+    database: Database,
+    environment: Mapping[str, str],
+    relay: ScriptedRelay,
+    folder: Path,
+    *,
+    kills: Sequence[str] | Random,
 ) -> Iterator[Story]:
     """
     A queue to which somebody subscribes, also to its green heads.
 
+    A failed assertion says what is open, and what the workers logged.
+
     Args:
         environment: Of a worker, complete but for the forge and the relay.
-        kills: The points at which workers are killed, in turn.
+        kills: The points at which workers are killed, in turn; or what says when one is.
     """
     remote, gate, data = GitRemote(folder / "remote.git"), folder / "gate", folder / "data"
     changes = {"data_dir": data, "poll_seconds": 3600, "operators": OPERATOR}
@@ -244,8 +304,18 @@ def heads_story(
             "NOTIFY_SWEEP_SECONDS": "0.1",
             "NOTIFY_BUNDLE_SECONDS": "0",
         }
-        workers = Workers(complete, folder / "bare_worker.log", forge, deque(kills), stack)
-        yield Story(forge, remote, relay, workers, gate)
+        log = folder / "bare_worker.log"
+        workers: Workers
+        if isinstance(kills, Random):
+            complete |= {"NOTIFY_LEASE_SECONDS": str(LEASE_SECONDS)}
+            workers = KilledNowAndThen(complete, log, forge, stack, kills)
+        else:
+            workers = OneAfterTheOther(complete, log, forge, deque(kills), stack)
+        try:
+            yield Story(forge, remote, relay, workers, gate)
+        except AssertionError as error:
+            error.add_note("\n".join([*(row[0] for row in forge.rows(OPEN)), log.read_text()]))
+            raise
 
 
 def _subscribe(database: Database) -> None:
