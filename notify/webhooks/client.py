@@ -54,7 +54,7 @@ class WebhookClient:
     def __init__(self, *, networks: Sequence[Network], seconds: float, tls: ssl.SSLContext) -> None:
         self._seconds = seconds
         timeout = httpx.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS))
-        self._http = httpx.AsyncClient(transport=_Checked(networks, tls), timeout=timeout, trust_env=False)
+        self._http = httpx.AsyncClient(transport=_CheckedTransport(networks, tls), timeout=timeout, trust_env=False)
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -82,7 +82,7 @@ class WebhookClient:
             return CallAnswer(code=response.status_code, retry_after=wait)
 
 
-class _Checked(httpx.AsyncBaseTransport):
+class _CheckedTransport(httpx.AsyncBaseTransport):
     """
     Connects to an address that may be called, by its number, and expects the certificate of the name.
 

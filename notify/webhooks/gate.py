@@ -21,8 +21,8 @@ class Gate:
     """Lives in one event loop. Create it with ``of``."""
 
     def __init__(self, until: dict[int, float], *, probes: set[int]) -> None:
-        self._until = until
-        self._single = probes
+        self._closed_until = until
+        self._probes = probes
         self._failures: Counter[int] = Counter()
 
     @classmethod
@@ -41,19 +41,19 @@ class Gate:
 
     def wait(self, receiver: Receiver) -> float:
         """For how many more seconds the endpoint is not to be called; 0: it may be."""
-        return max(0.0, self._until.get(receiver.id, 0.0) - monotonic())
+        return max(0.0, self._closed_until.get(receiver.id, 0.0) - monotonic())
 
     def take_turn(self, receiver: Receiver) -> float:
-        """As ``wait``; one that is to be tried with a single call is closed for all others by the first."""
-        if receiver.id in self._single:
-            self._single.discard(receiver.id)
+        """As ``wait``; the call that has the probe closes the endpoint to all others."""
+        if receiver.id in self._probes:
+            self._probes.discard(receiver.id)
             self.close(receiver)
             return 0.0
         return self.wait(receiver)
 
     def close(self, receiver: Receiver, seconds: float = FIRST_WAIT.total_seconds()) -> None:
         """Call the endpoint no more for so long."""
-        self._until[receiver.id] = monotonic() + seconds
+        self._closed_until[receiver.id] = monotonic() + seconds
 
     def heard(self, receiver: Receiver, verdict: CallVerdict) -> None:
         """What a call means for those after it."""

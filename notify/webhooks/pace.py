@@ -9,7 +9,7 @@ CALLS_OF_ENDPOINT = 6
 # A call that would wait longer for its turn comes again later, so that the claim of others does not wait for it.
 LONGEST_WAIT_SECONDS = 1.0
 # Short, because an endpoint that was slow may be fast by then.
-LONGEST_DETOUR_SECONDS = 10.0
+LONGEST_POSTPONEMENT_SECONDS = 10.0
 FIRST_GUESS_SECONDS = 0.05
 # Of the newest call in the average: one that was slow by chance must not send the others away.
 NEWEST_SHARE = 0.2
@@ -25,14 +25,14 @@ class Pace:
         self._took = FIRST_GUESS_SECONDS
         self._last_at = 0.0
 
-    def detour(self) -> float:
+    def postponement(self) -> float:
         """In how many seconds one more call is to come again; 0: it may wait for its turn."""
         now = monotonic()
         each = max([self._took, *(now - began for began in self._begun.values())]) / CALLS_OF_ENDPOINT
         wait = (len(self._begun) + self._waiting + 1 - CALLS_OF_ENDPOINT) * each
         if wait <= LONGEST_WAIT_SECONDS:
             return 0.0
-        self._last_at = min(max(self._last_at, now + wait) + each, now + LONGEST_DETOUR_SECONDS)
+        self._last_at = min(max(self._last_at, now + wait) + each, now + LONGEST_POSTPONEMENT_SECONDS)
         return self._last_at - now
 
     @asynccontextmanager

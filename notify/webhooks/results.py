@@ -69,7 +69,7 @@ class Recorder:
             self._checkpoint(WEBHOOKS_WRITTEN)
         self._checkpoint(WEBHOOKS_COMMITTED)
         for one in recorded:
-            _tell(one)
+            _log(one)
         done = Counter(_COUNTED.get(one.verdict.status, "retried") for one in recorded if one.verdict)
         done["released"] += sum(one.verdict is None for one in group)
         return done
@@ -140,7 +140,7 @@ def _result(one: Attempted, verdict: CallVerdict) -> CallResult:
     )
 
 
-def _tell(one: Attempted) -> None:
+def _log(one: Attempted) -> None:
     """One line for everything but what was delivered."""
     if one.verdict is None or one.verdict.status is CallStatus.DELIVERED:
         return

@@ -179,13 +179,13 @@ class Webhooks:
     async def _attempted(self, one: _Planned, batch: _Batch, client: WebhookClient) -> Attempted:
         """Make a call when it is its turn; never raises."""
         pace = self._paces[one.receiver.id]
-        if seconds := batch.gate.wait(one.receiver) or pace.detour():
+        if seconds := batch.gate.wait(one.receiver) or pace.postponement():
             return _postponed(one, seconds)
         try:
             async with pace.turn(within=batch.ends - monotonic()):
                 return await self._attempt(one, batch, client)
         except TimeoutError:
-            return _postponed(one, pace.detour())
+            return _postponed(one, pace.postponement())
         except KeyUnknown:
             log.warning("webhook.key_unknown", endpoint=one.receiver.name)
             batch.gate.close(one.receiver, KEY_UNKNOWN_SECONDS)
