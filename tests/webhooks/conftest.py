@@ -1,10 +1,12 @@
-"""An endpoint that says yes, and the stage that calls it."""
+"""An endpoint that says yes, the stage that calls it, and what it can be told of."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from notify.store.database import Database
+from tests.support.harness import WorkerHarness
+from tests.support.smtp import ScriptedRelay
 from tests.support.webhooks import ScriptedEndpoint, WebhookHarness, webhook_stage
 
 
@@ -18,3 +20,14 @@ def endpoint() -> Iterator[ScriptedEndpoint]:
 def webhooks(database: Database) -> Iterator[WebhookHarness]:
     with webhook_stage(database) as made:
         yield made
+
+
+@pytest.fixture
+def worker(database: Database, relay: ScriptedRelay) -> WorkerHarness:
+    return WorkerHarness(database, relay.url)
+
+
+@pytest.fixture
+def job(worker: WorkerHarness) -> int:
+    """An email to ann that waits: what the calls of ``tell`` are about."""
+    return int(worker.pending_emails("ann")[0].id)
