@@ -62,7 +62,7 @@ HELP = {
     "webhook_failing": "Whether calls to the endpoint wait after failures, or it is disabled because it is gone.",
     "queue_last_green_age_seconds": "Since a queue's last green head was found; 0 while it is the newest head.",
     "requests": "Requests of queues among the newest 10,000, by state; forced: could not be validated.",
-    TO_VERDICT: "From the first word of a queue's head to its verdict; forced: could not be validated.",
+    TO_VERDICT: "From when a queue's head was first heard of to its verdict; forced: could not be validated.",
     "undeliverable_addresses": "People whose current address a relay refused for good.",
     "outcomes_total": "Attempts, by outcome.",
     "lapses_total": "Leases of emails that ran out with no outcome recorded.",

@@ -128,8 +128,8 @@ class FanOut:
                 known = replace(known, told_broken=people.told_broken(connection, sorted(turn)))
                 late = [pair for pair in told_of if pair[1].id in turn]
                 rows, _ = plan(late, known, mentioned, host=self._host, rng=self._rng, operators=self._operators)
-            due = [row for row in rows if row.event_id in turn]
-            written += bundling.write(connection, due, known=known, window=self._bundle)
+            in_part = [row for row in rows if row.event_id in turn]
+            written += bundling.write(connection, in_part, known=known, window=self._bundle)
         return written
 
     def _time(self, fanned_out: Sequence[Event], *, seconds: float) -> None:
@@ -181,7 +181,7 @@ def _stated_people(event: Event) -> tuple[str, ...]:
 
 
 def in_turn(batch: Sequence[Event]) -> list[set[int]]:
-    """The ids of these events, in parts in which nobody's audience depends on another event."""
+    """The ids of these events, in parts to write one after the other: audiences depend on earlier parts only."""
     parts: list[set[int]] = [set()]
     last: dict[str, int] = {}
     for event in sorted(batch, key=lambda one: one.id):

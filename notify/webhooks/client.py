@@ -25,7 +25,7 @@ Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
 
 CONNECT_SECONDS = 5.0
-# So that the connection can be used again.
+# Of an answer: enough to use the connection again after most of them.
 MOST_READ = 16_384
 MOST_OF_IPV4 = 2**32 - 1
 # Source: RFC 6052 §2.1.

@@ -53,7 +53,7 @@ class ShownCommit:
     A commit of the default branch.
 
     Attributes:
-        made: None: its repository is none of git.
+        made: What git says of it; None: the repository is not one of git's.
         branches: Those whose head it is.
         summary: One state for all that is shown on it; None: nothing is.
         pull: The pull request that it merged; None: none.
