@@ -113,12 +113,12 @@ def _act(
         CallActionNotAllowed: There is one id, and its status does not allow it.
     """
     with deployment.database.begin() as connection:
-        found = {id_: listing.view(connection, id_) for id_ in ids}
-        if unknown := sorted(id_ for id_, one in found.items() if one is None):
+        found = listing.views(connection, ids)
+        if unknown := sorted(set(ids) - found.keys()):
             raise NoSuchWebhookCall(id=", ".join(map(str, unknown)))
         done = act(connection, ids)
         if len(ids) == 1 and not done:
-            raise CallActionNotAllowed(id=ids[0], status=next(one.status for one in found.values() if one))
+            raise CallActionNotAllowed(id=ids[0], status=found[ids[0]].status)
     deployment.doorbell.ring(WEBHOOKS)
     return done
 

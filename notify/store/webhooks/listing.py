@@ -91,10 +91,15 @@ def newest(connection: Connection, wanted: CallFilter, *, below: int | None = No
     return [_viewed(row) for row in connection.exec_driver_sql(statement, values).mappings()]
 
 
+def views(connection: Connection, ids: Sequence[int]) -> dict[int, CallView]:
+    """Those of these calls that there are, by id."""
+    rows = connection.exec_driver_sql(f"{_VIEW} WHERE call.id = ANY (%(ids)s::bigint[])", {"ids": list(ids)}).mappings()
+    return {row["id"]: _viewed(row) for row in rows}
+
+
 def view(connection: Connection, id_: int) -> CallView | None:
     """One call; None: there is none."""
-    row = connection.exec_driver_sql(f"{_VIEW} WHERE call.id = %(id)s", {"id": id_}).mappings().first()
-    return None if row is None else _viewed(row)
+    return views(connection, [id_]).get(id_)
 
 
 def counted(connection: Connection) -> Mapping[tuple[str, str], int]:
