@@ -8,6 +8,8 @@ from notify.store.tables.emails import email_jobs
 from tests.cli.conftest import Notify
 from tests.support import rows
 
+COUNTS = {"jobs": 1, "events": 1, "deliveries": 0, "logins": 0, "statuses": 0, "calls": 0, "requests": 0, "stats": 0}
+
 
 @pytest.fixture
 def emails(database: Database) -> None:
@@ -23,17 +25,7 @@ def emails(database: Database) -> None:
 def test_a_dry_run_says_what_would_be_deleted_and_deletes_nothing(notify: Notify, database: Database) -> None:
     said = notify("prune", "--dry-run", "--json")
 
-    counts = {
-        "jobs": 1,
-        "events": 1,
-        "deliveries": 0,
-        "logins": 0,
-        "statuses": 0,
-        "calls": 0,
-        "requests": 0,
-        "stats": 0,
-    }
-    assert (said.code, said.json) == (0, counts)
+    assert (said.code, said.json) == (0, COUNTS)
     assert rows.count_of(database, email_jobs) == 2
     assert "1 jobs, 1 events" in notify("prune", "--dry-run").output
 
@@ -43,19 +35,7 @@ def test_old_rows_are_deleted_and_counted(notify: Notify, database: Database) ->
     said = notify("prune", "--json")
 
     assert said.code == 0
-    assert said.json == {
-        "jobs": 1,
-        "events": 1,
-        "deliveries": 0,
-        "logins": 0,
-        "statuses": 0,
-        "calls": 0,
-        "requests": 0,
-        "stats": 0,
-        "emptied": 0,
-        "elsewhere": False,
-        "unfinished": False,
-    }
+    assert said.json == {**COUNTS, "emptied": 0, "elsewhere": False, "unfinished": False}
     assert rows.count_of(database, email_jobs) == 1
 
 
