@@ -6,6 +6,8 @@ Decided: calls are made in an event loop of their own. A batch waits only a mome
 Decided: a call that was made and not recorded, because the process was killed, is made again with the same webhook-id.
 """
 
+from __future__ import annotations
+
 import asyncio
 import ssl
 from collections import Counter, defaultdict
@@ -17,6 +19,7 @@ from datetime import timedelta
 from random import Random
 from threading import Lock, Thread
 from time import monotonic, time
+from typing import TYPE_CHECKING
 
 import structlog
 from sqlalchemy import Connection
@@ -40,12 +43,14 @@ from notify.domain.webhooks import (
 from notify.store.database import UNAVAILABLE, Database
 from notify.store.webhooks import calls
 from notify.store.webhooks.calls import Call, Receiver
-from notify.webhooks.client import Network, WebhookClient
 from notify.webhooks.gate import Gate
 from notify.webhooks.message import Facts, body
 from notify.webhooks.pace import Pace
 from notify.webhooks.results import Attempted, Recorder
 from notify.work.stage import BatchStage
+
+if TYPE_CHECKING:
+    from notify.webhooks.client import Network, WebhookClient
 
 CALL_SECONDS = 15.0
 BEGIN_SECONDS = 5.0
@@ -153,6 +158,8 @@ class Webhooks:
     async def _make(self, batch: _Batch) -> None:
         """Make the calls of a batch, and record what became of them in groups."""
         if self._client is None:
+            from notify.webhooks.client import WebhookClient  # noqa: PLC0415 - where no endpoint is, httpx is never loaded
+
             tls = ssl.create_default_context()
             self._client = WebhookClient(networks=self._networks, seconds=self._call_seconds, tls=tls)
         pending = {asyncio.create_task(self._attempted(one, batch, self._client)) for one in batch.planned}

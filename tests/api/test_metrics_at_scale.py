@@ -11,6 +11,7 @@ from notify.domain.waves import wave
 from notify.store.database import Database
 from notify.store.operations.gauges import NEWEST, recently_ended
 from notify.store.operations.migrate import upgrade
+from notify.wiring import STAGE_NAMES
 from tests.support import plans
 from tests.support.plans import Plan, met, nodes, tables_scanned
 from tests.support.servers import new_database
@@ -106,7 +107,8 @@ def test_a_scrape_scans_no_large_table(aged: Database) -> None:
         families = {one.name: one for one in OutboxCollector(aged).collect()}
 
     assert not {table for one in sent for table in tables_scanned(plan_of(aged, one))} & LARGE
-    assert [one.value for one in families["notify_due"].samples] == [0, 1, 0, 0, 0, 0]
+    due = {one.labels["stage"]: one.value for one in families["notify_due"].samples}
+    assert due == {**dict.fromkeys(STAGE_NAMES, 0), "deliver": 1}
     dead = {tuple(one.labels.values()): one.value for one in families["notify_dead_last_day"].samples}
     assert dead["fan_out", "unknown_topic"] == dead["deliver", "refused"] == DEAD
 

@@ -450,10 +450,10 @@ def test_an_email_that_was_attempted_keeps_its_notifications(harness: WorkerHarn
 
 def test_rescheduling_costs_the_same_however_many_notifications_wait(harness: WorkerHarness) -> None:
     costs = []
-    for mode, numbers in (("daily", range(1, 3)), ("weekly", range(3, 30))):
+    for hour, numbers in ((9, range(1, 3)), (10, range(3, 30))):
         comment_and_fan_out(harness, *numbers)
         with statements(harness.database) as sent:
-            change_preferences(harness, delivery_mode=mode)
+            change_preferences(harness, delivery_mode="daily", digest_hour=hour)
         costs.append(len(sent))
     assert costs[0] == costs[1]
 

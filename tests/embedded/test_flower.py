@@ -83,7 +83,7 @@ def test_the_api_lists_workers_and_tasks(flower: httpx.Client) -> None:
     assert worker["conf"]["task_default_queue"] == "notify.upkeep"
 
     (identifier, task), *_ = flower.get("/api/tasks").json().items()
-    assert flower.get(f"/api/task/info/{identifier}").json()["name"] == task["name"] == "notify.upkeep.stats"
+    assert flower.get(f"/api/task/info/{identifier}").json()["name"] == task["name"]
     assert "notify.upkeep.stats" in flower.get("/api/task/types").json()["task-types"]
     assert flower.get(f"/task/{identifier}").status_code == 200
     assert flower.get(TABLE).json()["recordsTotal"] >= 1

@@ -47,6 +47,7 @@ OPEN = "SELECT to_jsonb(one)::text FROM notify.work_items AS one WHERE stage <> 
 TOLD = """
     SELECT id FROM notify.requests WHERE finished_at IS NOT NULL
     AND item_id NOT IN (SELECT id FROM notify.work_items WHERE stage = 'heads' AND lane < 9)"""
+UNSENT = "SELECT 1 FROM notify.work_items WHERE stage IN ('fan_out', 'deliver') AND lane < 9"
 MERGE_IS_KNOWN = "SELECT 1 FROM notify.forge_changes WHERE merge_sha IS NOT NULL"
 
 Email = tuple[str, str, str]
@@ -235,8 +236,12 @@ class Story:
         self.until(lambda: (sha, state) in self.by_head("SELECT uri, state FROM notify.requests"))
 
     def until_ended(self) -> None:
-        """Let workers work until every head is at its end, and that is told: it is no news after the next one."""
-        self.until(lambda: len(self.forge.rows(TOLD)) == len(self.pushes))
+        """
+        Let workers work until every head is at its end, and that is told and sent.
+
+        It is no news after the next one, and an email that waits takes up what comes next about its topic.
+        """
+        self.until(lambda: len(self.forge.rows(TOLD)) == len(self.pushes) and not self.forge.rows(UNSENT))
 
     def emails(self) -> Counter[Email]:
         """Who got what; a kill may repeat an email, and then both have one Message-ID."""
