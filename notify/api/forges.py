@@ -34,6 +34,19 @@ people = APIRouter(
 DeliveryId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 
 
+class ForgeQuery(Strict):
+    """Which forge's to list; absent: every forge's."""
+
+    forge: Name | None = None
+
+
+class IdentityQuery(Strict):
+    """Which identities to list."""
+
+    forge: Name | None = None
+    username: Name | None = None
+
+
 class DeliveryQuery(Strict):
     """Which deliveries to list."""
 
@@ -66,10 +79,10 @@ Identities = Annotated[
 
 
 @router.get("")
-def list_repositories(context: InContext, forge: Name | None = None) -> list[RepositoryView]:
+def list_repositories(asked: Annotated[ForgeQuery, Query()], context: InContext) -> list[RepositoryView]:
     """List mirrored repositories: when each was read last, and why the last reading failed if it did."""
     with context.database.begin() as connection:
-        return repositories.views(connection, forge)
+        return repositories.views(connection, asked.forge)
 
 
 @router.get("/deliveries")
@@ -115,10 +128,10 @@ def replay_delivery(delivery_id: DeliveryId, context: InContext) -> DeliveryView
 
 
 @people.get("")
-def list_identities(context: InContext, forge: Name | None = None, username: Name | None = None) -> list[Identity]:
+def list_identities(asked: Annotated[IdentityQuery, Query()], context: InContext) -> list[Identity]:
     """List whose login is whose."""
     with context.database.begin() as connection:
-        return identities.listed(connection, forge=forge, username=username)
+        return identities.listed(connection, forge=asked.forge, username=asked.username)
 
 
 @people.put("", status_code=HTTPStatus.NO_CONTENT, responses=BODY_RESPONSES)
@@ -130,10 +143,10 @@ def put_identities(given: Identities, context: InContext) -> None:
 
 
 @people.get("/unmapped")
-def list_unmapped_logins(context: InContext, forge: Name | None = None) -> list[UnmappedLogin]:
+def list_unmapped_logins(asked: Annotated[ForgeQuery, Query()], context: InContext) -> list[UnmappedLogin]:
     """List logins that belong to nobody we know, and how many events they missed."""
     with context.database.begin() as connection:
-        return identities.unmapped(connection, forge=forge)
+        return identities.unmapped(connection, forge=asked.forge)
 
 
 @people.delete("/{forge}/{login}", status_code=HTTPStatus.NO_CONTENT)

@@ -37,6 +37,20 @@ QueueName = Annotated[
 RequestNumber = Annotated[int, Path(ge=1, le=2**53)]
 
 
+class HeadsQuery(Strict):
+    """Which heads to list."""
+
+    cursor: Annotated[str, Field(max_length=40)] | None = None
+    limit: Limit = 50
+
+
+class GreennessQuery(Strict):
+    """Which fact to show."""
+
+    uri: Annotated[str, Field(max_length=2_000)]
+    project: Annotated[Line | None, Field(description="Absent: the whole repository.")] = None
+
+
 class IngestIn(Strict):
     """Which queue's head to take in."""
 
@@ -147,29 +161,19 @@ def list_queues(context: InContext) -> list[QueueView]:
 
 
 @router.get("/queues/{queue:path}/history", dependencies=[may_read], responses=AWAY)
-def get_history(
-    queue: QueueName,
-    context: InContext,
-    cursor: Annotated[str | None, Query(max_length=40)] = None,
-    limit: Limit = 50,
-) -> History:
+def get_history(queue: QueueName, asked: Annotated[HeadsQuery, Query()], context: InContext) -> History:
     """List a queue's heads, newest first, with what is known of each."""
     _configured(context, queue)
     with _answered():
-        page = reading.history(context.database, context.queues, queue, cursor=cursor, limit=limit)
+        page = reading.history(context.database, context.queues, queue, cursor=asked.cursor, limit=asked.limit)
     return History(heads=[Head(**asdict(one)) for one in page.items], next_cursor=page.next_cursor)
 
 
 @router.get("/queues/{queue:path}/greenness", dependencies=[may_read])
-def get_greenness(
-    queue: QueueName,
-    context: InContext,
-    uri: Annotated[str, Query(max_length=2_000)],
-    project: Annotated[Line | None, Query(description="Absent: the whole repository.")] = None,
-) -> Greenness:
+def get_greenness(queue: QueueName, asked: Annotated[GreennessQuery, Query()], context: InContext) -> Greenness:
     """Say how broken a commit is; 404 means that it is not recorded, which is not green."""
     with _answered():
-        fact = context.queues.stores.facts.get(queue, uri, project or "")
+        fact = context.queues.stores.facts.get(queue, asked.uri, asked.project or "")
     assert fact.created_at is not None, "a stored fact has it"  # noqa: S101 - for the type checker
     return Greenness(degree=fact.degree, request=str(fact.request), created_at=fact.created_at)
 

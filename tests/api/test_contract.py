@@ -274,6 +274,26 @@ def test_reading_never_writes(
     assert rows(database) == before
 
 
+def test_a_query_parameter_that_an_operation_does_not_know_is_refused(
+    api: httpx.Client, visitor: Callable[[str], Visitor]
+) -> None:
+    dana = visitor("dana")
+    asked = [
+        (method, path.format(name="crm", queue="main"))
+        for path, operations in api.get("/openapi.json").json()["paths"].items()
+        for method, operation in operations.items()
+        if any(one["in"] == "query" for one in operation.get("parameters", ()))
+    ]
+    taken = [
+        (method, path)
+        for method, path in asked
+        if api.request(method, path, params={"frorge": "github"}, headers=dana.headers(path)).status_code
+        != HTTPStatus.UNPROCESSABLE_ENTITY
+    ]
+    assert asked
+    assert taken == []
+
+
 def rows(database: Database) -> Mapping[str, list[tuple[Any, ...]]]:
     """Everything stored, except for when a token was last used."""
     with database.begin() as connection:
