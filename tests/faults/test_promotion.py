@@ -46,7 +46,7 @@ def read_only(servers: ReplicatedPostgres) -> None:
     servers.forbid_writes()
 
 
-@pytest.mark.parametrize("falls", [gone, read_only])
+@pytest.mark.parametrize("falls", [pytest.param(gone, marks=pytest.mark.slow), read_only])
 def test_workers_and_emit_continue_on_the_replica_and_nothing_is_lost_or_charged(
     falls: Callable[[ReplicatedPostgres], None],
     servers: ReplicatedPostgres,
