@@ -132,10 +132,10 @@ def _run(
 
 def _named(deployment: Deployment, ids: Sequence[int]) -> list[StatusView]:
     with deployment.database.begin() as connection:
-        found = {id_: listing.view(connection, id_) for id_ in ids}
-    if unknown := sorted(id_ for id_, one in found.items() if one is None):
+        found = listing.views(connection, ids)
+    if unknown := sorted(set(ids) - found.keys()):
         raise NoSuchStatus(id=", ".join(map(str, unknown)))
-    return [one for one in found.values() if one is not None]
+    return [found[id_] for id_ in dict.fromkeys(ids)]
 
 
 def _matching(deployment: Deployment, wanted: StatusFilter, *, among: frozenset[TargetStatus]) -> list[StatusView]:

@@ -136,10 +136,16 @@ def newest(
     return [_viewed(row) for row in connection.exec_driver_sql(statement, values).mappings()]
 
 
+def views(connection: Connection, ids: Sequence[int]) -> dict[int, StatusView]:
+    """Those of these targets that there are, by id."""
+    statement = f"{_VIEW} WHERE target.id = ANY (%(ids)s::bigint[])"
+    rows = connection.exec_driver_sql(statement, {"ids": list(ids)}).mappings()
+    return {row["id"]: _viewed(row) for row in rows}
+
+
 def view(connection: Connection, id_: int) -> StatusView | None:
     """One target; None if there is none."""
-    row = connection.exec_driver_sql(f"{_VIEW} WHERE target.id = %(id)s", {"id": id_}).mappings().first()
-    return None if row is None else _viewed(row)
+    return views(connection, [id_]).get(id_)
 
 
 def output_of(connection: Connection, id_: int) -> Mapping[str, Any] | None:
