@@ -125,8 +125,8 @@ class FanOut:
         written: Counter[str] = Counter()
         for number, turn in enumerate(in_turn([event for _, event in told_of])):
             if number:
-                known = replace(known, told_broken=people.told_broken(connection, sorted(turn)))
                 late = [pair for pair in told_of if pair[1].id in turn]
+                known = replace(known, told_broken=_told_broken(connection, [event for _, event in late]))
                 rows, _ = plan(late, known, mentioned, host=self._host, rng=self._rng, operators=self._operators)
             in_part = [row for row in rows if row.event_id in turn]
             written += bundling.write(connection, in_part, known=known, window=self._bundle)
@@ -151,8 +151,7 @@ def load_facts(
     neither the event nor the directory names.
     """
     readings = {event.id: mentions_in(event) for event in batch}
-    after_others = [event.id for event in batch if event.type in AFTER_OTHERS]
-    told = people.told_broken(connection, after_others) if after_others else {}
+    told = _told_broken(connection, batch)
     named = {event.actor for event in batch}.union(*map(_stated_people, batch), *told.values())
     known = audiences.around(
         connection,
@@ -173,6 +172,12 @@ def load_facts(
 def _with_people(connection: Connection, known: Known, batch: Sequence[Event], names: AbstractSet[str]) -> Known:
     more = audiences.around(connection, {event.topic for event in batch}, names=names, called=())
     return replace(known, people={**more.people, **known.people}, preferences={**more.preferences, **known.preferences})
+
+
+def _told_broken(connection: Connection, batch: Sequence[Event]) -> Mapping[int, Mapping[str, AbstractSet[str]]]:
+    """Whom earlier events told that a queue is broken, by the id of the event of this batch that is about it."""
+    after_others = [event.id for event in batch if event.type in AFTER_OTHERS]
+    return people.told_broken(connection, after_others) if after_others else {}
 
 
 def _stated_people(event: Event) -> tuple[str, ...]:
