@@ -5,9 +5,9 @@ from collections.abc import Callable
 from threading import Lock
 from time import monotonic
 
+from notify.domain.breakers import FIRST_WAIT, OPENS_AFTER
 from notify.domain.forge_answers import CredentialsExpired, ForgeFault, Misconfigured, RateLimited, Unavailable
 from notify.store.forges.pauses import FIRST_PAUSE, Pauses
-from notify.work.forges import FIRST_WAIT, OPENS_AFTER
 
 
 class Gate:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from notify.checkpoints import STATUSES_COMMITTED, STATUSES_WRITTEN, Checkpoint
+from notify.domain.breakers import OPENS_AFTER
 from notify.domain.claims import Claim, Lane
 from notify.domain.forge_answers import CredentialsExpired, Unavailable
 from notify.domain.outcomes import INTERNAL_ERROR
@@ -34,7 +35,7 @@ from notify.store.outbox import items
 from notify.store.outbox.items import ItemOutcome
 from notify.store.statuses import applying
 from notify.store.statuses.applying import AttemptResult, Target
-from notify.work.forges import OPENS_AFTER, Forge, Forges, note_fault, note_success
+from notify.work.forges import Forge, Forges, note_fault, note_success
 from notify.work.stage import counted
 
 # Of a target that was applied; several updates within this time cost one call.

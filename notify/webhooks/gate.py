@@ -2,19 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from datetime import timedelta
 from time import monotonic
 
 from sqlalchemy import Connection
 
+from notify.domain.breakers import FIRST_WAIT, OPENS_AFTER, PROBE_WITHIN
 from notify.domain.webhooks import CallVerdict, Trouble
 from notify.store.operations import relays
 from notify.store.webhooks.calls import Receiver
-
-OPENS_AFTER = 5
-FIRST_WAIT = timedelta(seconds=5)
-LONGEST_WAIT = timedelta(minutes=5)
-PROBE_WITHIN = timedelta(minutes=1)
 
 
 class Gate:

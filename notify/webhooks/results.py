@@ -9,6 +9,7 @@ import structlog
 from sqlalchemy import Connection
 
 from notify.checkpoints import WEBHOOKS_COMMITTED, WEBHOOKS_WRITTEN, Checkpoint
+from notify.domain.breakers import FIRST_WAIT, LONGEST_WAIT, OPENS_AFTER
 from notify.domain.claims import Claim
 from notify.domain.stages import WEBHOOKS
 from notify.domain.webhooks import GONE, CallAnswer, CallStatus, CallVerdict, Trouble
@@ -18,7 +19,6 @@ from notify.store.outbox import items
 from notify.store.outbox.items import ItemOutcome
 from notify.store.webhooks import calls
 from notify.store.webhooks.calls import Call, CallResult, Receiver
-from notify.webhooks.gate import FIRST_WAIT, LONGEST_WAIT, OPENS_AFTER
 
 _COUNTED = {CallStatus.DELIVERED: "delivered", CallStatus.DEAD: "dead", CallStatus.SKIPPED: "skipped"}
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 
 from sqlalchemy import Connection
 
+from notify.domain.breakers import FIRST_WAIT, LONGEST_WAIT, OPENS_AFTER, PROBE_WITHIN
 from notify.domain.errors import NotifyError
 from notify.domain.forge_answers import CredentialsExpired, ForgeFault, Misconfigured, RateLimited, Unavailable
 from notify.domain.forge_ports import ForgeReader, StatusWriter, WebhookParser, Workflows
@@ -16,10 +16,6 @@ from notify.store.forges import pauses
 from notify.store.forges.pauses import Pauses
 from notify.store.operations import relays
 
-OPENS_AFTER = 5
-FIRST_WAIT = timedelta(seconds=5)
-LONGEST_WAIT = timedelta(minutes=5)
-PROBE_WITHIN = timedelta(minutes=1)
 LONGEST_WORDS = 250
 
 
