@@ -5,12 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from json import dumps, loads
-from threading import Thread
 from time import monotonic
 
 from notify.embedded.ports import LOOPBACK
+from tests.support.http_server import QuietHandler, serving
 
 TELLERS = 8
 RUNNING = "running"
@@ -47,14 +47,13 @@ class BuildService(ThreadingHTTPServer):
         verdicts: The final status of each head's build.
     """
 
-    daemon_threads = True
     request_queue_size = 128
+    tell: Callable[[str, str, str], None]
 
     def __init__(self, ends: Mapping[str, Ends], verdicts: Mapping[str, str]) -> None:
         super().__init__((LOOPBACK, 0), _Handler)
         self.url = f"http://{LOOPBACK}:{self.server_port}/builds"
         self.builds: dict[str, Build] = {}
-        self.tell: Callable[[str, str, str], None] = _refuse
         self._ends, self._verdicts = ends, verdicts
         self._tellers = ThreadPoolExecutor(TELLERS, thread_name_prefix="tellers")
 
@@ -80,7 +79,7 @@ class BuildService(ThreadingHTTPServer):
         self.builds[id_].status = status
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     protocol_version = "HTTP/1.1"
     wbufsize = -1
     server: BuildService
@@ -100,23 +99,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
         self.wfile.flush()
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Nobody reads it."""
-
 
 @contextmanager
 def build_service(ends: Mapping[str, Ends], verdicts: Mapping[str, str]) -> Iterator[BuildService]:
     """The service in threads of this process."""
     service = BuildService(ends, verdicts)
-    thread = Thread(target=service.serve_forever, args=[0.05], daemon=True)
-    thread.start()
-    try:
+    with serving(service):
         yield service
-    finally:
-        service.shutdown()
-        service.server_close()
-        thread.join()
-
-
-def _refuse(queue: str, id_: str, status: str) -> None:
-    raise NotImplementedError(queue, id_, status)
