@@ -158,7 +158,7 @@ def get_event(key: EventKey, context: InContext) -> EventOut:
 @router.delete("/{key:path}", dependencies=[may_write], responses=documented(HTTPStatus.CONFLICT))
 def withdraw_event(key: EventKey, context: InContext) -> EventWithdrawn:
     """
-    Withdraw an event: whoever has not been told of it yet is not told.
+    Withdraw an event: people who have not been told of it yet are not told.
 
     The answer says what became of it for each person. An email about several events is sent without this one. Safe to
     repeat. The key stays known. What notify emitted itself is refused with 409.

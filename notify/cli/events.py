@@ -126,7 +126,7 @@ def withdraw(
     as_json: AsJson = False,
 ) -> None:
     """
-    Withdraw an event: whoever has not been told of it yet is not told.
+    Withdraw an event: people who have not been told of it yet are not told.
 
     An email about several events is sent without this one. Emails that are being sent or are sent stay as they are.
     """

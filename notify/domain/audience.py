@@ -87,7 +87,7 @@ def people_of_broken_head(involved: InvolvedPeople) -> tuple[AudienceMember, ...
     """
     Those whose commits are in it, and the queue's subscribers, each once.
 
-    Whoever was told of all their commits in it at an earlier head is already told, unless they subscribe.
+    An author who was told of all their commits at an earlier head is already told, unless they subscribe.
     """
     told = involved.told_broken
     news = (name for name, shas in involved.suspects.items() if not told.get(name, frozenset()) >= set(shas))

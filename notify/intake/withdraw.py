@@ -1,4 +1,4 @@
-"""Withdraws an event, in the caller's transaction: whoever has not been told of it yet is not told."""
+"""Withdraws an event, in the caller's transaction: people who have not been told yet are not told."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

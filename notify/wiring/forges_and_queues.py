@@ -163,7 +163,7 @@ def ingest(settings: Settings, database: Database) -> Callable[[str], RequestId]
 
 
 def close_forges(database: Database) -> None:
-    """Close the connections to forges and runners; whoever stops a process calls it when nothing uses them any more."""
+    """Close the connections to forges and runners. Call it at the end of the process, when nothing uses them."""
     named = _NAMED.pop(database, None)
     if named is not None:
         named.close()

@@ -1,8 +1,8 @@
 """
 Tables of webhooks: the endpoints that are told of outcomes, and the calls to them.
 
-Decided: triggers write the calls (migration 0016), in the transaction that records an outcome, whoever records it: no
-    statement elsewhere knows of them, and the code of before a rolling upgrade tells as well.
+Decided: triggers (migration 0016) write the calls, in the transaction that records an outcome. No other statement
+    mentions these tables, and the code from before a rolling upgrade tells as well.
 Decided: no foreign key. It would lock the endpoint's row at every outcome, and removing an endpoint would make all
     emails wait while its calls are deleted.
 """
