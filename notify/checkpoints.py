@@ -42,6 +42,7 @@ HEADS_SUCCEEDED = "heads.succeeded"
 HEADS_FAILED = "heads.failed"
 HEADS_CANCELLED = "heads.cancelled"
 HEADS_SUPERSEDED = "heads.superseded"
+HEADS_BUILD_CANCELLED = "heads.build_cancelled"
 HEADS_FACTS_RECORDED = "heads.facts_recorded"
 HEADS_GREEN_RECORDED = "heads.green_recorded"
 HEADS_PROMOTED = "heads.promoted"
@@ -88,6 +89,7 @@ NAMES = (
     HEADS_FAILED,
     HEADS_CANCELLED,
     HEADS_SUPERSEDED,
+    HEADS_BUILD_CANCELLED,
     HEADS_FACTS_RECORDED,
     HEADS_GREEN_RECORDED,
     HEADS_PROMOTED,

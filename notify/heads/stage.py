@@ -160,8 +160,8 @@ class Heads:
 
     def bury(self, connection: Connection, ids: Sequence[int]) -> None:
         """Three workers died of these requests: they could not be validated. Stores have their own connections."""
-        for request in self._requests.by_items(list(ids)).values():
-            self._give_up(request)
+        # The transaction must not be idle for as long as runners that hang take one after the other.
+        list(self.threads().map(self._give_up, self._requests.by_items(list(ids)).values()))
         self._time(requests.verdicts(connection, ids))
 
     def close(self) -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from types import MappingProxyType
 
+import structlog
+
 from notify import checkpoints
 from notify.checkpoints import Checkpoint, no_checkpoint
 from notify.domain.forge_settings import QueueSettings
@@ -13,6 +15,8 @@ from notify.domain.head_ports import (
     BuildRunner,
     NotFound,
     Reporter,
+    RunnerRefused,
+    RunnerUnavailable,
     SourceControl,
     SourceControlUnavailable,
     Stores,
@@ -43,6 +47,8 @@ MOVED: Mapping[RequestState, str] = MappingProxyType(
         RequestState.CANCELLED: checkpoints.HEADS_CANCELLED,
     }
 )
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +88,15 @@ class Steps:
             request, build = self._build(request)
         if request.state is RequestState.PROCESSING:
             return WAIT_FOR_BUILD
-        self._finish(request, build or self._ended_build(request))
+        self._finish(request, build or self._known_build(request))
         return None
 
     def fail_closed(self, request: Request) -> None:
-        """The request could not be validated, which is not the same as broken."""
+        """The request could not be validated, which is not the same as broken; its build is not waited for."""
         self._free(request)
         if not request.state.is_final:
             request = self._move(replace(request, state=RequestState.FAILED, forced=True))
-        self._finish(request, self._ended_build(request), last=True)
+        self._finish(request, self._known_build(request), last=True)
 
     def _process(self, request: Request) -> Request:
         """Superseded, or with a slot and on its way; accepted still: there is no slot."""
@@ -156,6 +162,8 @@ class Steps:
             last: Nobody will try again; what cannot be promoted or asked for now is left out.
         """
         self._free(request)
+        if request.forced and build is not None and not build.status.is_final:
+            self._cancel(build)
         facts = self._established(request, build)
         self.checkpoint(checkpoints.HEADS_FACTS_RECORDED)
         fault = None
@@ -168,6 +176,19 @@ class Steps:
         if fault is not None and not last:
             raise fault
 
+    def _cancel(self, build: Build) -> None:
+        """Ask for the end of a build that nobody waits for, if its runner can be asked. Its row stays as it is."""
+        try:
+            self.runner.cancel(build.id)
+        except (RunnerUnavailable, RunnerRefused, NotFound) as error:
+            reason = type(error).__name__
+            log.warning("heads.not_cancelled", request=str(build.request), build=build.id, reason=reason)
+        except Exception:
+            # Perhaps what it was given up for; it is told all the same.
+            log.exception("heads.not_cancelled", request=str(build.request), build=build.id)
+        else:
+            self.checkpoint(checkpoints.HEADS_BUILD_CANCELLED)
+
     def _promote(self, request: Request) -> SourceControlUnavailable | None:
         """Why it was not promoted, which is no reason to tell nobody that it is green."""
         try:
@@ -178,7 +199,7 @@ class Steps:
             return error
         return None
 
-    def _ended_build(self, request: Request) -> Build | None:
+    def _known_build(self, request: Request) -> Build | None:
         try:
             return self.stores.builds.of_request(request.id)
         except NotFound:

@@ -1,5 +1,6 @@
 """A worker process that dies between any two steps of a head's way gives it one end, and tells everybody once."""
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,12 @@ REPAIRED = (
 CANCELLED = (checkpoints.HEADS_CANCELLED, checkpoints.HEADS_TOLD)
 SUPERSEDED = (checkpoints.HEADS_CLAIMED, checkpoints.HEADS_SUPERSEDED)
 FORCED = (checkpoints.HEADS_SLOT_RELEASED, checkpoints.HEADS_FAILED, checkpoints.HEADS_TOLD)
+GIVEN_UP = (
+    checkpoints.HEADS_SLOT_RELEASED,
+    checkpoints.HEADS_FAILED,
+    checkpoints.HEADS_BUILD_CANCELLED,
+    checkpoints.HEADS_TOLD,
+)
 TIME_PASSES = "UPDATE notify.work_items SET due_at = now() WHERE stage = 'heads' AND lane < 8"
 LOOK = "UPDATE notify.queue_polls SET due_at = now()"
 SPEND_BUDGET = "UPDATE notify.work_items SET failures = max_failures - 1 WHERE stage = 'heads'"
@@ -194,6 +201,22 @@ def test_a_head_that_cannot_be_validated_is_told_to_operators_once_wherever_its_
     heads.die_at(point)
     heads.finish()
     heads.check(("failed", None, "error"), events=["request.stuck"], emails=[STUCK_EMAIL])
+
+
+@pytest.mark.parametrize("point", GIVEN_UP)
+def test_the_build_of_a_head_that_is_given_up_ends_wherever_its_worker_dies(
+    heads: Heads, point: str, tmp_path: Path
+) -> None:
+    heads.push("slow")
+    heads.die_at(checkpoints.HEADS_BUILD_CREATED)
+    for _ in range(2):
+        heads.die_at(checkpoints.HEADS_CLAIMED)
+    heads.die_at(point)
+    heads.finish()
+    heads.check(("failed", None, "error"), events=["request.stuck"], emails=[STUCK_EMAIL])
+    (build,) = (tmp_path / "data" / "heads" / "builds").iterdir()
+    until((build / "result.json").exists)
+    assert json.loads((build / "result.json").read_text())["status"] == "cancelled"
 
 
 def test_a_head_that_kills_three_workers_is_told_to_operators_once(heads: Heads) -> None:

@@ -232,6 +232,13 @@ class LifeOfAQueue(RuleBasedStateMachine):
         except Killed:
             return
         self.work.discard(request.id)
+        self._runs_nowhere(request.id)
+
+    def _runs_nowhere(self, id_: RequestId) -> None:
+        """No build of this request that is known goes on."""
+        for build in self.builds.rows.values():
+            at_runner = self.runner.builds.get(build.id)
+            assert build.request != id_ or build.status.is_final or at_runner is None or at_runner.status.is_final
 
     def _steps(self, fuse: Fuse) -> Steps:
         return Steps(

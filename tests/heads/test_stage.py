@@ -13,7 +13,7 @@ from notify.domain.heads import GREEN, WHOLE, BuildReport, BuildStatus, Request,
 from notify.heads import told_builds
 from notify.heads.ingest import InvalidQueueName, UnknownQueue
 from notify.store.database import Database
-from notify.store.heads import requests
+from notify.store.heads import listing, requests
 from notify.store.heads.requests import Requests
 from tests.support.head_peers import MemoryReporter, MemoryRunner
 from tests.support.queues import GREEN_REF, World, queue_settings, stage_of, world_of
@@ -247,6 +247,87 @@ def test_a_request_that_meets_trouble_is_tried_again_and_fails_once_its_budget_i
     assert (request.state, request.forced) == (RequestState.FAILED, True)
     assert world.stores.queues.get(QUEUE).in_flight == frozenset()
     assert [end.facts for end in world.reporter.ends[id_]] == [frozenset()]
+
+
+class DeafRunner(MemoryRunner):
+    """A runner that starts builds, and raises this when it is asked about one; it cancels as it is told to."""
+
+    def __init__(self, asked: Exception, *, cancelled: Exception | None = None) -> None:
+        super().__init__()
+        self.asked, self.cancelled = asked, cancelled
+
+    def report(self, build_id: str) -> BuildReport:  # noqa: ARG002
+        raise self.asked
+
+    def cancel(self, build_id: str) -> None:
+        if self.cancelled is not None:
+            raise self.cancelled
+        self.builds[build_id] = BuildReport(status=BuildStatus.CANCELLED)
+
+
+def given_up(database: Database, runner: MemoryRunner, spent: Callable[[World], None]) -> tuple[World, Request]:
+    """A request whose build was started, and which was closed without a verdict then."""
+    world = world_of(database, queue_settings(), instead=runner)
+    world.push()
+    id_ = world.queues.ingest(QUEUE)
+    world.stage.drain()
+    spent(world)
+    world.drain()
+    request = world.get(id_)
+    assert (request.state, request.forced) == (RequestState.FAILED, True)
+    assert world.stores.queues.get(QUEUE).in_flight == frozenset()
+    assert [end.state for end in world.reporter.ends[id_]] == [RequestState.FAILED]
+    return world, request
+
+
+@pytest.mark.parametrize(
+    ("asked", "spent"),
+    [
+        (RunnerUnavailable(), World.spend_budget),
+        (RunnerRefused(), lambda _: None),
+        (RunnerUnavailable(), World.kill_twice),
+    ],
+)
+def test_the_build_of_a_request_that_is_given_up_is_cancelled(
+    database: Database, asked: Exception, spent: Callable[[World], None]
+) -> None:
+    runner = DeafRunner(asked)
+    world, request = given_up(database, runner, spent)
+    build = world.stores.builds.of_request(request.id)
+    assert runner.builds[build.id].status is BuildStatus.CANCELLED
+    assert build.status is BuildStatus.RUNNING, "nobody has said that it ended"
+    with database.begin() as connection:
+        shown = listing.request(connection, QUEUE, request.id.number)
+    assert shown is not None
+    assert (shown.build_id, shown.build_status) == (build.id, None)
+
+
+@pytest.mark.parametrize("error", [RunnerUnavailable(), RunnerRefused(), NotFound(), ZeroDivisionError()])
+def test_a_request_is_given_up_though_its_build_cannot_be_cancelled(database: Database, error: Exception) -> None:
+    given_up(database, DeafRunner(RunnerUnavailable(), cancelled=error), World.spend_budget)
+
+
+def test_a_build_that_has_ended_is_not_cancelled(database: Database) -> None:
+    runner = DeafRunner(RunnerUnavailable())
+
+    def told(world: World) -> None:
+        (build,) = runner.builds
+        report = BuildReport(status=BuildStatus.UNEXPECTED_ERROR)
+        told_builds.take_in(database, world.stores, QUEUE, build, report)
+
+    given_up(database, runner, told)
+    assert [one.status for one in runner.builds.values()] == [BuildStatus.RUNNING]
+
+
+def test_who_takes_over_from_a_worker_that_has_just_given_up_cancels_the_build(world: World) -> None:
+    world.push()
+    id_ = world.queues.ingest(QUEUE)
+    world.drain()
+    request = replace(world.get(id_), state=RequestState.FAILED, forced=True)
+    world.stores.requests.update(request, old_version=request.version, new_version=request.version + 1)
+    world.drain()
+    assert world.runner.builds[world.runner.started[id_]].status is BuildStatus.CANCELLED
+    assert world.items() == []
 
 
 def test_a_runner_that_refuses_ends_the_request_at_once(database: Database) -> None:

@@ -20,8 +20,8 @@ _QUEUES = """
     ORDER BY name"""
 _REQUEST = """
     SELECT request.queue, request.id, request.uri, request.state, request.build_strategy, request.base_uri,
-        request.forced, request.created_at, request.finished_at, build.id AS build_id, build.status AS build_status,
-        build.url AS build_url
+        request.forced, request.created_at, request.finished_at, build.id AS build_id, build.url AS build_url,
+        CASE WHEN build.status <> 'running' OR request.finished_at IS NULL THEN build.status END AS build_status
     FROM notify.requests AS request
     LEFT JOIN notify.builds AS build ON build.queue = request.queue AND build.request_id = request.id
     WHERE request.queue = %(queue)s AND request.id = %(id)s"""
@@ -84,7 +84,8 @@ class RequestView:
 
     Args:
         forced: It failed because it could not be validated.
-        build_id: None (like *build_status*): no build was started.
+        build_id: None: no build was started.
+        build_status: None: no build was started, or the request was given up before its build's end was heard of.
     """
 
     queue: str
