@@ -19,7 +19,7 @@ def test_an_email_that_kills_its_worker_is_dead_after_three_attempts_and_its_nei
             killed.append(kill_sender_of(relay, said))
 
     relay.answers[RCPT] = kill
-    with scenario.worker():
+    with scenario.worker(processes=2):
         scenario.emit("first")
         scenario.until_all_ended()
         scenario.emit(*NEIGHBOURS[:3], "mallory", *NEIGHBOURS[3:])

@@ -57,7 +57,7 @@ def test_workers_and_emit_continue_on_the_replica_and_nothing_is_lost_or_charged
     with scenario_on(servers, environment, relay, tmp_path) as scenario:
         people = usernames(PEOPLE)
         scenario.producer.add_people(people)
-        with scenario.worker(bundle_seconds="0", lease_seconds="30"):
+        with scenario.worker(processes=2, bundle_seconds="0", lease_seconds="30"):
             for _ in range(EVENTS):
                 scenario.producer.emit(*people)
             relay.wait_for(EVENTS * PEOPLE // 4)

@@ -3,26 +3,25 @@
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from os import pathsep
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM, pause, signal
-from subprocess import STDOUT, Popen, TimeoutExpired
+from subprocess import TimeoutExpired
 
 import psutil
 
 from notify.settings import load
 from notify.wiring import STAGE_NAMES
 from notify.worker.runtime import Runtime
+from tests.support import fork_server
 from tests.support.wait import until
 
-ROOT = Path(__file__).parents[2]
 GOODBYE_SECONDS = 20
 
 
 class BareWorker:
     """A running process that a test can kill, freeze and thaw."""
 
-    def __init__(self, process: Popen[bytes]) -> None:
+    def __init__(self, process: fork_server.Process) -> None:
         self._process = process
 
     @property
@@ -64,14 +63,7 @@ def bare_worker(environment: Mapping[str, str], log: Path) -> Iterator[BareWorke
     Args:
         log: The file for its output.
     """
-    path = pathsep.join(filter(None, (environment.get("PYTHONPATH"), str(ROOT))))
-    with log.open("ab") as output:
-        process = Popen(
-            (sys.executable, "-m", "tests.support.bare_worker"),
-            env={**environment, "PYTHONPATH": path},
-            stdout=output,
-            stderr=STDOUT,
-        )
+    process = fork_server.start("tests.support.bare_worker", environment=environment, log=log)
     running = BareWorker(process)
     try:
         yield running

@@ -9,6 +9,7 @@ from tempfile import mkdtemp
 from sqlalchemy import text
 
 from notify.store.database import Database
+from tests.support import fork_server
 from tests.support.bare_worker import BareWorker, bare_worker
 from tests.support.checker import Evidence, Summary, Tables, check, tables, watched
 from tests.support.harness import WorkerHarness
@@ -78,12 +79,14 @@ class FaultScenario:
             yield running
 
     @contextmanager
-    def worker(self, *, processes: int = 2, **changes: str) -> Iterator[RunningWorker]:
-        """A running Celery worker, in a folder of its own."""
+    def worker(self, *, processes: int = 1, **changes: str) -> Iterator[RunningWorker]:
+        """A running Celery worker, in a folder of its own; it is killed at the end."""
         folder = Path(mkdtemp(dir=self._folder))
-        with worker({**self.environment, **_settings(changes)}, folder, processes=processes) as running:
+        settings = {**self.environment, **_settings(changes)}
+        with worker(settings, folder, processes=processes, start=fork_server.start) as running:
             running.wait_until_serving()
             yield running
+            running.vanish()
 
     def harness(self, **changes: object) -> WorkerHarness:
         """A worker's parts in this process, to run step by step."""

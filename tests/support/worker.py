@@ -1,21 +1,20 @@
 """A real Celery worker of notify in its own processes, to be watched, stopped or killed."""
 
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from os import killpg
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
-from subprocess import STDOUT, Popen, TimeoutExpired
+from subprocess import TimeoutExpired
 
 import psutil
 
 from notify.domain.ports import Doorbell
 from notify.domain.stages import DELIVER
+from tests.support import fork_server
 from tests.support.wait import until
 
-WORKER = ("-m", "notify.worker", "-E", "--concurrency")
 STOP_SECONDS = 40
 TASK_ENDED = "succeeded in"
 
@@ -24,7 +23,7 @@ TASK_ENDED = "succeeded in"
 class RunningWorker:
     """The worker's parent process and its log."""
 
-    process: Popen[bytes]
+    process: fork_server.Process
     log: Path
     processes: int = 2
 
@@ -60,8 +59,9 @@ class RunningWorker:
         return victim
 
     def vanish(self) -> None:
-        """Kill all of its processes at once."""
-        killpg(self.process.pid, SIGKILL)
+        """Kill all of its processes at once, if it still runs."""
+        if self.process.poll() is None:
+            killpg(self.process.pid, SIGKILL)
         self.process.wait(STOP_SECONDS)
 
     def stop(self) -> int:
@@ -72,7 +72,12 @@ class RunningWorker:
 
 @contextmanager
 def worker(
-    environment: Mapping[str, str], folder: Path, *, processes: int = 2, include: str | None = None
+    environment: Mapping[str, str],
+    folder: Path,
+    *,
+    processes: int = 2,
+    include: str | None = None,
+    start: fork_server.Start = fork_server.spawn,
 ) -> Iterator[RunningWorker]:
     """
     A prefork worker on every queue, which may not be working yet.
@@ -80,17 +85,12 @@ def worker(
     Args:
         folder: For its log.
         include: A module with a test's own tasks.
+        start: ``fork_server.start`` saves a second, for tests that are not about the worker's own start.
     """
     log = folder / "worker.log"
-    settings = {**environment, "NOTIFY_LOG_FORMAT": "json"}
-    with log.open("wb") as output:
-        process = Popen(
-            (sys.executable, *WORKER, str(processes), *(("--include", include) if include else ())),
-            env=settings,
-            stdout=output,
-            stderr=STDOUT,
-            start_new_session=True,
-        )
+    log.write_bytes(b"")
+    options = ("-E", "--concurrency", str(processes), *(("--include", include) if include else ()))
+    process = start("notify.worker", *options, environment={**environment, "NOTIFY_LOG_FORMAT": "json"}, log=log)
     running = RunningWorker(process, log, processes)
     try:
         yield running
