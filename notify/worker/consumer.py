@@ -35,10 +35,13 @@ class PatientConsumer(Consumer):  # type: ignore[misc]  # Celery is not typed
     accepts connections and then answers READONLY, NOREPLICAS, MISCONF, OOM or NOPERM. With
     ``broker_channel_error_retry`` Celery reconnects instead of ending the worker and its sweeper, but immediately and
     forever. Here the pauses grow while connections do not last.
+
+    It does not mingle: Celery asks the other workers for revoked tasks and waits a second for their answers each time
+    that it connects, but nobody revokes a doorbell.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - the arguments are Celery's own
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, **kwargs, without_mingle=True)
         self.app.events.dispatcher_cls = OneAttemptDispatcher
         # kombu raises OperationalError if it cannot reconnect.
         self.connection_errors: tuple[type[Exception], ...] = (*self.conninfo.connection_errors, OperationalError)
