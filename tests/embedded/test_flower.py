@@ -21,6 +21,7 @@ from tests.support.wait import until
 QUEUES = {queue(stage) for stage in (*wiring.STAGE_NAMES, "upkeep")}
 COLUMNS = "&".join(f"columns[{number}][data]=name" for number in range(7))
 TABLE = f"/tasks/datatable?draw=1&start=0&length=10&search[value]=&order[0][column]=0&order[0][dir]=asc&{COLUMNS}"
+INSPECTED = {"stats", "active_queues", "registered", "conf"}
 PAGES = ("/", "/workers", f"/worker/{WORKER_NAME}", "/tasks", "/broker", "/metrics", "/healthcheck")
 
 
@@ -43,9 +44,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def flower(stack: Stack) -> Iterator[httpx.Client]:
-    """Flower, which has seen the worker and one task."""
+    """Flower, which has all the worker's answers, each of which comes by itself, and has seen one task."""
     with httpx.Client(base_url=stack.state.urls["flower"], timeout=20) as client:
-        until(lambda: WORKER_NAME in client.get("/api/workers?refresh=1").json(), seconds=60)
+        until(lambda: client.get("/api/workers?refresh=1").json().get(WORKER_NAME, {}).keys() >= INSPECTED, seconds=60)
         wiring.celery_app(stack.settings).send_task("notify.upkeep.stats")
         until(lambda: client.get("/api/tasks?state=SUCCESS").json())
         yield client
