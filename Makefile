@@ -28,7 +28,7 @@ test: $(READY) ## Run all tests but the slow ones
 	$(BIN)/python -m pytest -m "not slow" $(SIDE_BY_SIDE) $(ARGS)
 # Processes with a database and a broker each; a broker named from outside cannot be shared. Three, because many tests
 # wait: on two cores they take two thirds of the time that two processes take.
-SIDE_BY_SIDE := $(if $(NOTIFY_TEST_BROKER_URL),,-n 3 --dist loadgroup)
+SIDE_BY_SIDE := $(if $(NOTIFY_TEST_BROKER_URL),,-n 3)
 
 .PHONY: faults
 faults: $(READY) ## Run all fault tests (kills, cut connections, false answers), the slow ones too

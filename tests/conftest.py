@@ -13,6 +13,8 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 from sqlalchemy import Connection
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from notify import logs
 from notify.store.database import Database
@@ -22,8 +24,7 @@ from tests.support.smtp import ScriptedRelay
 
 pytest_plugins = ["pytester"]
 
-HERE = Path(__file__).parent
-STACKS = frozenset({"embedded", "journeys"})
+STACKS = ("tests/embedded/", "tests/journeys/")
 
 PREFIX = "NOTIFY_"
 ABOUT_TESTS = "NOTIFY_TEST_"
@@ -36,14 +37,20 @@ settings.register_profile(
 settings.load_profile("notify")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class FilesAndStacks(LoadFileScheduling):
     """
-    Run each file's tests in one process, and all tests with whole stacks in the same one: they look for the same free
+    Runs each file's tests in one process, and all tests with whole stacks in the same one: they look for the same free
     ports.
     """
-    for item in items:
-        file = item.path.relative_to(HERE)
-        item.add_marker(pytest.mark.xdist_group("stacks" if file.parts[0] in STACKS else str(file)))
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "stacks" if file.startswith(STACKS) else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FilesAndStacks:
+    return FilesAndStacks(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
