@@ -124,16 +124,8 @@ def build_app(context: Context) -> FastAPI:
         responses=problems.COMMON_RESPONSES,
         lifespan=_serving,
     )
-    app.state.context = context
-    app.state.arrivals = Arrivals(context.database, context.doorbell)
-    app.state.large_bodies = Semaphore(bodies.LARGE_AT_ONCE)
+    attach(app, context)
     app.state.routes = routes = [route for router in ROUTERS for route in router.routes]
-    app.state.metrics = metrics.registry(
-        context.database,
-        relays=context.relays,
-        queues=tuple(context.queues.settings),
-        forges=tuple(context.forges.by_name),
-    )
     # The routes that are tried before one that is called often cost its calls time.
     for router in sorted(ROUTERS, key=lambda one: one is not webhooks.router):
         app.include_router(router)
@@ -147,6 +139,19 @@ def build_app(context: Context) -> FastAPI:
     app.add_middleware(PathPrefix)
     app.openapi = partial(reference.document, app, routes)  # type: ignore[method-assign] # as FastAPI documents it
     return app
+
+
+def attach(app: FastAPI, context: Context) -> None:
+    """Have *app* answer with this context from now on; limits of calls and host names stay as it was built with."""
+    app.state.context = context
+    app.state.arrivals = Arrivals(context.database, context.doorbell)
+    app.state.large_bodies = Semaphore(bodies.LARGE_AT_ONCE)
+    app.state.metrics = metrics.registry(
+        context.database,
+        relays=context.relays,
+        queues=tuple(context.queues.settings),
+        forges=tuple(context.forges.by_name),
+    )
 
 
 @asynccontextmanager

@@ -21,8 +21,10 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 from sqlalchemy import ColumnElement, Table, select
 
 from notify.api import examples
+from notify.api.app import build_app
 from notify.channels.links import SignedLinks
 from notify.domain.events import COMMENT_CREATED
+from notify.http.context import Context
 from notify.store.database import Database
 from notify.store.directory.tokens import Scope
 from notify.store.tables import metadata
@@ -72,6 +74,12 @@ class Visitor:
     def headers(self, path: str) -> dict[str, str]:
         """The credentials for a path."""
         return self.as_person if path.startswith(("/api/v1/user/", "/preferences")) else self.as_program
+
+
+@pytest.fixture
+def app(context: Context) -> FastAPI:
+    """An application of this file's own, since its document gets more links."""
+    return build_app(context)
 
 
 @pytest.fixture

@@ -1,14 +1,16 @@
 """The API on an empty database, and callers of every kind."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
+from functools import cache
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
 from notify import wiring
-from notify.api.app import build_app
+from notify.api.app import attach, build_app, context_of
 from notify.channels.links import SignedLinks
 from notify.domain import preferences as domain
 from notify.http.context import Context
@@ -22,6 +24,7 @@ from notify.work.forges import Forges
 from tests.support.doorbell import RecordingDoorbell
 from tests.support.emails import composer
 from tests.support.in_process import InProcess
+from tests.support.openapi import NOWHERE
 
 JWT_SECRET = "j" * 32
 Program = Callable[..., dict[str, str]]
@@ -55,9 +58,17 @@ def context(database: Database, doorbell: RecordingDoorbell, links: SignedLinks)
     )
 
 
+@cache
+def _application() -> FastAPI:
+    """The one application of all tests: making its routes takes longer than most of them."""
+    settings = Settings(_env_file=None, database_url=NOWHERE)
+    return build_app(replace(context_of(settings), calls_per_minute=None))
+
+
 @pytest.fixture
 def app(context: Context) -> FastAPI:
-    return build_app(context)
+    attach(_application(), context)
+    return _application()
 
 
 @pytest.fixture
