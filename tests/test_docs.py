@@ -18,7 +18,7 @@ from notify.api import app as api
 from notify.api import metrics
 from notify.channels.email.writing.facts import Limits, facts_of
 from notify.cli import sample
-from notify.cli.commands import app as notify_app
+from notify.cli.commands import command_line
 from notify.cli.publish_status import BuildOption
 from notify.domain.fan_out import Why
 from notify.domain.retention import RetentionPeriods
@@ -69,7 +69,7 @@ def table(page: str, *, first: str) -> dict[str, list[str]]:
 @cache
 def commands() -> dict[str, Any]:
     """Every command of ``notify``, including groups and their members."""
-    found: dict[str, Any] = {"notify": typer.main.get_command(notify_app)}
+    found: dict[str, Any] = {"notify": typer.main.get_command(command_line())}
     waiting = list(found.items())
     for name, command in waiting:
         for sub, one in getattr(command, "commands", {}).items():

@@ -39,7 +39,8 @@ def main(arguments: Sequence[str] | None = None, *, name: str = "notify") -> Non
     """
     words = sys.argv[1:] if arguments is None else arguments
     try:
-        import_module("notify.cli.commands").app(list(words), prog_name=name)
+        command_line = import_module("notify.cli.commands").command_line(words[0] if words else None)
+        command_line(list(words), prog_name=name)
     except NotifyError as error:
         _end(str(error))
     except DBAPIError as error:

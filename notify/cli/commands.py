@@ -1,6 +1,7 @@
 """The commands. One whose extra is not installed is still listed, and names the extra when it is run."""
 
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from inspect import cleandoc
 from typing import Any, NoReturn
@@ -36,17 +37,32 @@ COMMANDS = {
 }
 """Module and attribute of each command, in the order of the help."""
 
-app = Typer(
-    name="notify",
-    help="A durable notification outbox for code review.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+
+@cache
+def command_line(only: str | None = None) -> Typer:
+    """
+    Args:
+        only: The one command that is wanted, whose modules alone are imported; None, or no command's name: all.
+    """
+    app = Typer(
+        name="notify",
+        help="A durable notification outbox for code review.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_do_nothing)
+    for name in [only] if only in COMMANDS else COMMANDS:
+        _add(app, name)
+    return app
 
 
-def _add(name: str, target: str) -> None:
-    module, _, attribute = target.partition(".")
+def _do_nothing() -> None:
+    """Typer takes a line of one command for that command itself, unless it has a callback."""
+
+
+def _add(app: Typer, name: str) -> None:
+    module, _, attribute = COMMANDS[name].partition(".")
     try:
         found = getattr(import_module(f"notify.cli.{module}"), attribute)
     except ModuleNotFoundError as missing:
@@ -83,7 +99,3 @@ def _failing(missing: ModuleNotFoundError) -> Callable[[], Any]:
         raise missing
 
     return fail
-
-
-for _name, _target in COMMANDS.items():
-    _add(_name, _target)

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from typer.testing import CliRunner
 
-from notify.cli.commands import app
+from notify.cli.commands import command_line
 from notify.store.database import Database
 from tests.support.smtp import ScriptedRelay
 
@@ -47,7 +47,7 @@ def notify(environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setenv(name, value)
 
     def run(*arguments: str, stdin: str | None = None) -> CommandResult:
-        result = CliRunner().invoke(app, arguments, input=stdin)
+        result = CliRunner().invoke(command_line(), arguments, input=stdin)
         return CommandResult(result.exit_code, result.stdout, result.stderr, result.exception)
 
     return run

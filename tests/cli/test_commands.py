@@ -3,16 +3,18 @@
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from subprocess import run
 from typing import Any
 
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from notify.cli.commands import app
+from notify.cli.commands import command_line
 from notify.cli.job_actions import ActionNotAllowed
 from notify.domain.errors import InvalidSettings, NotifyError
 from notify.domain.outcomes import JobStatus
@@ -25,6 +27,17 @@ from tests.cli.conftest import Notify
 from tests.support.harness import WorkerHarness, comment
 from tests.support.smtp import ScriptedRelay
 
+IMPORTED = """
+import sys
+from notify.cli import main
+try:
+    main(["queues", "list", "--help"])
+finally:
+    from notify.cli.commands import COMMANDS
+    modules = {f"notify.cli.{target.partition('.')[0]}" for target in COMMANDS.values()}
+    print("imported:", *modules & set(sys.modules))
+"""
+
 
 def paths(command: Any, *names: str) -> Iterator[tuple[str, ...]]:
     """The words of every command at every level."""
@@ -34,21 +47,27 @@ def paths(command: Any, *names: str) -> Iterator[tuple[str, ...]]:
         yield names
 
 
-@pytest.mark.parametrize("command", [*paths(get_command(app))], ids=" ".join)
+@pytest.mark.parametrize("command", [*paths(get_command(command_line()))], ids=" ".join)
 def test_every_command_has_help(command: tuple[str, ...]) -> None:
-    said = CliRunner().invoke(app, [*command, "--help"])
+    said = CliRunner().invoke(command_line(), [*command, "--help"])
 
     assert said.exit_code == 0
     assert "Usage:" in said.output
 
 
-@pytest.mark.parametrize("command", [(), *paths(get_command(app))], ids=" ".join)
+@pytest.mark.parametrize("command", [(), *paths(get_command(command_line()))], ids=" ".join)
 def test_help_is_wrapped_at_the_terminals_width_and_nowhere_else(command: tuple[str, ...]) -> None:
-    shown = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "80"}).output
+    shown = CliRunner().invoke(command_line(), [*command, "--help"], env={"COLUMNS": "80"}).output
     paragraphs = re.split(r"\n\s*\n", shown.partition("Usage:")[2].partition("╭")[0])
 
     for first, second in (pair for text in paragraphs for pair in pairwise(text.splitlines())):
         assert len(first.rstrip()) + len(" ") + len(second.split()[0]) > 80 - len(" ")
+
+
+def test_a_command_does_not_wait_for_the_import_of_the_others() -> None:
+    said = run([sys.executable, "-c", IMPORTED], capture_output=True, text=True, check=True).stdout
+
+    assert said.splitlines()[-1] == "imported: notify.cli.queues"
 
 
 def test_events_on_standard_input_are_stored_line_by_line(notify: Notify, database: Database) -> None:

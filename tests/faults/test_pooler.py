@@ -13,7 +13,7 @@ from sqlalchemy import text
 from typer.testing import CliRunner
 
 from notify.api.app import create_app
-from notify.cli.commands import app
+from notify.cli.commands import command_line
 from notify.embedded.ports import LOOPBACK
 from notify.store.database import Database
 from notify.store.operations import migrate
@@ -84,7 +84,7 @@ def test_emails_flow_and_all_commands_work_through_a_pooler_and_no_session_is_le
 
 
 def answer(*arguments: str) -> Any:
-    return json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
+    return json.loads(CliRunner().invoke(command_line(), [*arguments, "--json"]).stdout)
 
 
 def test_two_concurrent_migrations_both_succeed_and_leave_no_lock_and_no_setting_behind(

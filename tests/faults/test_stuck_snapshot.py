@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from notify.cli.commands import app
+from notify.cli.commands import command_line
 from notify.store.database import Database
 from tests.support.wait import until
 
@@ -19,7 +19,7 @@ LONGER_THAN_A_MINUTE = 90
 def test_doctor_and_top_name_a_stuck_snapshot(database: Database, environment: Mapping[str, str]) -> None:
     def snapshots(*command: str) -> str:
         """The command's findings about transactions."""
-        said = json.loads(CliRunner().invoke(app, command, env=environment).stdout)
+        said = json.loads(CliRunner().invoke(command_line(), command, env=environment).stdout)
         findings = said["wrong"] if command == TOP else [one for one in said if not one["ok"]]
         return " ".join(one["found"] for one in findings if one["about"] == "transactions")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from notify.cli.commands import app
+from notify.cli.commands import command_line
 from notify.delivery.engine import Engine
 from notify.store.database import Database
 from notify.store.outbox import jobs
@@ -90,7 +90,7 @@ def test_emails_killed_by_a_template_are_sent_fixed_when_they_are_retried(
     assert outcomes == ["dead: template_error"] * 2
 
     template.write_text(FIXED)
-    said = CliRunner().invoke(app, ["jobs", "retry", "--reason", "template_error", "--yes"], env=environment)
+    said = CliRunner().invoke(command_line(), ["jobs", "retry", "--reason", "template_error", "--yes"], env=environment)
     engine.drain()
 
     assert said.exit_code == 0

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from notify.cli.commands import app
+from notify.cli.commands import command_line
 from notify.embedded.commands import CATCHER, COMMANDS, Command
 from notify.settings import Settings
 
@@ -31,7 +31,7 @@ def runs_what_the_embedded_stack_runs(command: Command, words: Sequence[str]) ->
 
 def is_a_command_of_notify(words: Sequence[str]) -> None:
     """Fail if ``notify`` has no such command, or the command does not take these options."""
-    command: Any = typer.main.get_command(app)
+    command: Any = typer.main.get_command(command_line())
     rest = list(words)
     while hasattr(command, "commands"):
         assert rest[0] in command.commands, f"notify has no command {rest[0]}"

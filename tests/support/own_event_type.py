@@ -8,7 +8,7 @@ from typing import Any
 from typer.testing import CliRunner
 
 import notify
-from notify.cli.commands import app
+from notify.cli.commands import command_line
 from notify.domain.preferences import Person
 from notify.doorbell import NoDoorbell
 from notify.settings import load
@@ -27,7 +27,7 @@ EVENT = {
 
 
 def run(*arguments: str) -> str:
-    return CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
+    return CliRunner().invoke(command_line(), arguments, catch_exceptions=False).stdout
 
 
 def emit(database: Database) -> None:
