@@ -14,6 +14,7 @@ from tests.journeys.conftest import System
 from tests.support.bare_install import BareInstalls
 from tests.support.docs import ExampleFailed, Runner, introduce_people
 from tests.support.documentation import PAGES, examples
+from tests.support.forked_commands import forking_environment
 from tests.support.remotes import needs_git
 from tests.support.wait import until
 
@@ -28,10 +29,16 @@ OTHERS = [
 SENT = {"alice": ("sent", None)}
 
 
+@pytest.fixture(scope="module")
+def environment_of_readers() -> Iterator[Path]:
+    with forking_environment() as folder:
+        yield folder
+
+
 @pytest.fixture
-def runner(system: System, tmp_path: Path) -> Iterator[Runner]:
+def runner(system: System, tmp_path: Path, environment_of_readers: Path) -> Iterator[Runner]:
     introduce_people(system.database)
-    yield Runner(system.settings, system.stack.state.urls["api"], tmp_path)
+    yield Runner(system.settings, system.stack.state.urls["api"], tmp_path, environment_of_readers)
     for file in tmp_path.glob("*.pid"):
         os.kill(int(file.read_text()), SIGTERM)
 

@@ -36,6 +36,7 @@ from notify.settings import Settings
 from notify.store.database import Database
 from notify.store.directory import directory, preferences
 from tests.support.documentation import PAGES, ROOT, Example, broken_links, examples
+from tests.support.forked_commands import forking_environment
 from tests.support.servers import new_database
 
 API, FORGE = "http://127.0.0.1:8000", "http://127.0.0.1:8030"
@@ -58,15 +59,17 @@ class Runner:
 
     Args:
         folder: The folder in which readers type: ``.venv`` and ``.notify`` appear there.
+        environment: What is the environment of Python there, until another is used.
     """
 
     settings: Settings
     api: str
     folder: Path
+    environment: Path
     _environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.use(sys.prefix)
+        self.use(self.environment)
         (self.folder / ".notify").symlink_to(self.settings.data_dir.resolve())
         self._environment = {
             "PATH": f"{self.folder / '.venv/bin'}:/usr/local/bin:/usr/bin:/bin",
@@ -74,7 +77,7 @@ class Runner:
             "BROKER_URL": as_string(self.settings.broker_url),
         }
 
-    def use(self, environment: Path | str) -> None:
+    def use(self, environment: Path) -> None:
         """Run what follows in this environment of Python."""
         venv = self.folder / ".venv"
         venv.unlink(missing_ok=True)
@@ -181,7 +184,11 @@ def _failures() -> Iterator[str]:
     """Every link that leads nowhere and every example that fails, each said as it runs."""
     for page in PAGES:
         yield from (f"{page}: the link {link} leads nowhere" for link in broken_links(page))
-    with TemporaryDirectory() as scratch, _stack(Path(scratch) / "data") as stack:
+    with (
+        TemporaryDirectory() as scratch,
+        forking_environment() as environment,
+        _stack(Path(scratch) / "data") as stack,
+    ):
         stack.wait_until_ready()
         database = Database(as_string(stack.settings.database_url), pool_size=1)
         introduce_people(database)
@@ -189,7 +196,7 @@ def _failures() -> Iterator[str]:
         for at, page in enumerate(PAGES):
             folder = Path(scratch) / str(at)
             folder.mkdir()
-            runner = Runner(stack.settings, stack.state.urls["api"], folder)
+            runner = Runner(stack.settings, stack.state.urls["api"], folder, environment)
             for example in examples(page):
                 sys.stdout.write(f"{example}\n")
                 try:
