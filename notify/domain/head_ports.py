@@ -76,6 +76,12 @@ class RequestUriStore(Protocol):
             NotFound: No request has claimed it.
         """
 
+    def move(self, queue: str, uri: str, *, old: RequestId, new: RequestId) -> None:
+        """
+        Raises:
+            VersionMismatch: Another request than *old* has claimed this URI, or none has.
+        """
+
 
 class QueueStore(Protocol):
     def get(self, name: str) -> Queue:

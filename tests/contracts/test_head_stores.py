@@ -90,6 +90,29 @@ def test_a_uri_is_claimed_once(stores: Stores) -> None:
     assert stores.uris.get_id_by_uri(MAIN, URI) == FIRST.id
 
 
+def test_a_uri_moves_to_another_request(stores: Stores) -> None:
+    stores.uris.create(MAIN, URI, FIRST.id)
+    stores.uris.create(OTHER, URI, RequestId(OTHER, 1))
+    stores.uris.move(MAIN, URI, old=FIRST.id, new=RequestId(MAIN, 2))
+    assert stores.uris.get_id_by_uri(MAIN, URI) == RequestId(MAIN, 2)
+    assert stores.uris.get_id_by_uri(OTHER, URI) == RequestId(OTHER, 1)
+
+
+def test_a_uri_that_another_request_has_claimed_does_not_move(stores: Stores) -> None:
+    stores.uris.create(MAIN, URI, FIRST.id)
+    with pytest.raises(VersionMismatch):
+        stores.uris.move(MAIN, URI, old=RequestId(MAIN, 2), new=RequestId(MAIN, 3))
+    assert stores.uris.get_id_by_uri(MAIN, URI) == FIRST.id
+
+
+def test_a_uri_that_nobody_claimed_does_not_move(stores: Stores) -> None:
+    stores.uris.create(OTHER, URI, RequestId(OTHER, 1))
+    with pytest.raises(VersionMismatch):
+        stores.uris.move(MAIN, URI, old=FIRST.id, new=RequestId(MAIN, 2))
+    with pytest.raises(NotFound):
+        stores.uris.get_id_by_uri(MAIN, URI)
+
+
 def test_a_uri_may_be_claimed_before_its_request_is_there(stores: Stores) -> None:
     stores.uris.create(MAIN, URI, FIRST.id)
     with pytest.raises(NotFound):
@@ -218,6 +241,21 @@ def test_of_many_that_claim_one_head_one_wins(stores: Stores) -> None:
 
     with ThreadPoolExecutor(CALLERS) as pool:
         winners = [one for one in pool.map(claim, range(1, 4 * CALLERS)) if one is not None]
+    assert [stores.uris.get_id_by_uri(MAIN, URI).number] == winners
+
+
+def test_of_many_that_move_one_claim_one_wins(stores: Stores) -> None:
+    stores.uris.create(MAIN, URI, FIRST.id)
+
+    def move(number: int) -> int | None:
+        try:
+            stores.uris.move(MAIN, URI, old=FIRST.id, new=RequestId(MAIN, number))
+        except VersionMismatch:
+            return None
+        return number
+
+    with ThreadPoolExecutor(CALLERS) as pool:
+        winners = [one for one in pool.map(move, range(2, 4 * CALLERS)) if one is not None]
     assert [stores.uris.get_id_by_uri(MAIN, URI).number] == winners
 
 

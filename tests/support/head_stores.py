@@ -42,6 +42,7 @@ class RequestsInMemory:
 @dataclass(slots=True)
 class UrisInMemory:
     rows: dict[tuple[str, str], RequestId] = field(default_factory=dict)
+    lock: Lock = field(default_factory=Lock)
 
     def create(self, queue: str, uri: str, id_: RequestId) -> None:
         if self.rows.setdefault((queue, uri), id_) is not id_:
@@ -51,6 +52,12 @@ class UrisInMemory:
         if (queue, uri) not in self.rows:
             raise NotFound(queue=queue, uri=uri)
         return self.rows[queue, uri]
+
+    def move(self, queue: str, uri: str, *, old: RequestId, new: RequestId) -> None:
+        with self.lock:
+            if self.rows.get((queue, uri)) != old:
+                raise VersionMismatch(queue=queue, uri=uri, request=old)
+            self.rows[queue, uri] = new
 
 
 @dataclass(slots=True)

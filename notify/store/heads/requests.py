@@ -41,6 +41,9 @@ _CLAIM_URI = """
     INSERT INTO notify.request_uris (queue, uri, request_id) VALUES (%(queue)s, %(uri)s, %(id)s)
     ON CONFLICT (queue, uri) DO NOTHING"""
 _ID_BY_URI = "SELECT request_id FROM notify.request_uris WHERE queue = %(queue)s AND uri = %(uri)s"
+_MOVE_URI = """
+    UPDATE notify.request_uris SET request_id = %(new)s
+    WHERE queue = %(queue)s AND uri = %(uri)s AND request_id = %(old)s"""
 _WAKE = f"""
     UPDATE notify.work_items SET due_at = now()
     WHERE stage = '{HEADS}' AND lane < {Lane.LEASED:d} AND due_at > now() AND id = ANY (ARRAY(
@@ -132,6 +135,12 @@ class RequestUris:
         if found is None:
             raise NotFound(queue=queue, uri=uri)
         return RequestId(queue, found)
+
+    def move(self, queue: str, uri: str, *, old: RequestId, new: RequestId) -> None:
+        values = {"queue": queue, "uri": uri, "old": old.number, "new": new.number}
+        with self._database.single() as connection:
+            if not connection.exec_driver_sql(_MOVE_URI, values).rowcount:
+                raise VersionMismatch(queue=queue, uri=uri, request=old)
 
 
 class Counters:
