@@ -162,6 +162,11 @@ class Request:
     forced: bool = False
     version: int = 1
 
+    @property
+    def is_retriable(self) -> bool:
+        """Whether it is at its end, nothing was found out about its head, and no newer head was the reason."""
+        return self.forced or self.state is RequestState.CANCELLED
+
 
 @dataclass(frozen=True, slots=True)
 class ProjectResult:

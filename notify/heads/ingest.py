@@ -44,13 +44,46 @@ def ingest(
         EmptyQueue: Its ref does not exist.
         SourceControlUnavailable: Nothing was stored.
     """
+    uri = head_of(source_of(configured(name, queues)))
+    return with_request(_claimed(name, uri, stores, checkpoint), uri, stores, checkpoint)
+
+
+def configured(name: str, queues: Mapping[str, QueueSettings]) -> QueueSettings:
+    """
+    Raises:
+        InvalidQueueName: It is no name.
+        UnknownQueue: No such queue is configured; ``known`` names those that are.
+    """
     if not QUEUE_NAME.fullmatch(name):
         raise InvalidQueueName(queue=name[:200])
     if name not in queues:
         raise UnknownQueue(queue=name, known=", ".join(sorted(queues)) or "none")
-    uri = _latest(source_of(queues[name]))
-    id_ = _claimed(name, uri, stores, checkpoint)
-    # Another process may have ended between its claim and these.
+    return queues[name]
+
+
+def head_of(source: SourceControl) -> str:
+    """
+    The URI of the ref's newest commit.
+
+    Raises:
+        EmptyQueue: The ref does not exist.
+        SourceControlUnavailable: Nothing is known.
+    """
+    try:
+        return source.latest()
+    except NotFound as error:
+        raise EmptyQueue(**error.facts) from None
+
+
+def numbered(queue: str, stores: Stores, checkpoint: Checkpoint) -> RequestId:
+    """A new request's id."""
+    id_ = RequestId(queue, stores.counters.next(queue, REQUEST_NUMBERS))
+    checkpoint(checkpoints.HEADS_NUMBERED)
+    return id_
+
+
+def with_request(id_: RequestId, uri: str, stores: Stores, checkpoint: Checkpoint) -> RequestId:
+    """The id that has claimed the URI, whose request exists now: another process may have ended after the claim."""
     try:
         stores.requests.create(Request(id=id_, uri=uri))
     except AlreadyExists:
@@ -60,20 +93,12 @@ def ingest(
     return id_
 
 
-def _latest(source: SourceControl) -> str:
-    try:
-        return source.latest()
-    except NotFound as error:
-        raise EmptyQueue(**error.facts) from None
-
-
 def _claimed(queue: str, uri: str, stores: Stores, checkpoint: Checkpoint) -> RequestId:
     """The one request of this head."""
     try:
         return stores.uris.get_id_by_uri(queue, uri)
     except NotFound:
-        id_ = RequestId(queue, stores.counters.next(queue, REQUEST_NUMBERS))
-    checkpoint(checkpoints.HEADS_NUMBERED)
+        id_ = numbered(queue, stores, checkpoint)
     try:
         stores.uris.create(queue, uri, id_)
     except AlreadyExists:

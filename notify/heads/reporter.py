@@ -65,7 +65,8 @@ class CommitAndMail:
                 commits = self._suspected(request)
         with self.database.begin() as connection:
             queues.lock(connection, self.queue.name)
-            self._show(connection, request, build)
+            if not request.is_retriable or requests.has_head(connection, request):
+                self._show(connection, request, build)
             is_told = self._tell(connection, request, build=build, facts=facts, commits=commits)
         self.doorbell.ring(STATUSES)
         if is_told:

@@ -36,6 +36,7 @@ from notify.domain.outcomes import INTERNAL_ERROR
 from notify.domain.ports import Doorbell
 from notify.domain.stages import HEADS
 from notify.heads.ingest import ingest
+from notify.heads.retry import retry
 from notify.heads.steps import WAIT_FOR_BUILD, WAIT_FOR_SLOT, Steps
 from notify.store.database import UNAVAILABLE, Database
 from notify.store.heads import polls, requests
@@ -76,6 +77,10 @@ class Queues:
     def ingest(self, name: str, *, checkpoint: Checkpoint = no_checkpoint) -> RequestId:
         """The request that validates the queue's newest head; see ``notify.heads.ingest``."""
         return ingest(name, queues=self.settings, source_of=self._source_of, stores=self.stores, checkpoint=checkpoint)
+
+    def retry(self, name: str, *, checkpoint: Checkpoint = no_checkpoint) -> RequestId:
+        """A new request for a head of which nothing was found out; see ``notify.heads.retry``."""
+        return retry(name, queues=self.settings, source_of=self._source_of, stores=self.stores, checkpoint=checkpoint)
 
     def source(self, name: str) -> SourceControl:
         """The history of a configured queue."""

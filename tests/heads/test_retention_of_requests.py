@@ -113,6 +113,18 @@ def test_a_request_without_an_end_stays_however_old_it_is(world: World) -> None:
     assert len(numbers(world, "facts")) == 1
 
 
+def test_a_request_that_was_retried_goes_and_leaves_its_head_to_the_new_one(world: World) -> None:
+    old = validated(world, BuildStatus.UNEXPECTED_ERROR)
+    new = world.queues.retry(QUEUE)
+    world.drain()
+    world.end(new)
+    world.drain()
+    age(world, days=31)
+    assert pruned(world) == 1
+    assert all(numbers(world, table) == [new.number] for table in TABLES)
+    assert world.queues.ingest(QUEUE) == new != old
+
+
 def test_a_head_whose_request_is_gone_gets_a_new_one_when_the_ref_returns_to_it(world: World) -> None:
     first = validated(world)
     sha = world.sha_of(first)

@@ -41,6 +41,8 @@ _CLAIM_URI = """
     INSERT INTO notify.request_uris (queue, uri, request_id) VALUES (%(queue)s, %(uri)s, %(id)s)
     ON CONFLICT (queue, uri) DO NOTHING"""
 _ID_BY_URI = "SELECT request_id FROM notify.request_uris WHERE queue = %(queue)s AND uri = %(uri)s"
+_HAS_HEAD = """
+    SELECT FROM notify.request_uris WHERE queue = %(queue)s AND uri = %(uri)s AND request_id = %(id)s FOR SHARE"""
 _MOVE_URI = """
     UPDATE notify.request_uris SET request_id = %(new)s
     WHERE queue = %(queue)s AND uri = %(uri)s AND request_id = %(old)s"""
@@ -196,6 +198,12 @@ def is_unchanged(connection: Connection, request: Request) -> bool:
     """Whether the stored request is still as it was read; if so, it stays so until commit."""
     values = {"queue": request.id.queue, "id": request.id.number, "version": request.version}
     return connection.exec_driver_sql(_UNCHANGED, values).first() is not None
+
+
+def has_head(connection: Connection, request: Request) -> bool:
+    """Whether its head is this request's still, and no later one's; if so, it stays so until commit."""
+    values = {"queue": request.id.queue, "uri": request.uri, "id": request.id.number}
+    return connection.exec_driver_sql(_HAS_HEAD, values).first() is not None
 
 
 def make_due(connection: Connection, id_: RequestId) -> None:
