@@ -1,4 +1,4 @@
-"""Queues: at which commit each is green, what becomes of its heads, and what builds report."""
+"""Queues: at which commit each is green, what becomes of its heads, and what builds report; retries by hand."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +16,7 @@ from notify.domain.heads import BuildReport, BuildStatus, InvalidUri, ProjectRes
 from notify.domain.stages import HEADS
 from notify.heads import reading, told_builds
 from notify.heads.ingest import EmptyQueue, UnknownQueue
+from notify.heads.retry import CannotRetry
 from notify.http import auth
 from notify.http.bodies import JsonBody
 from notify.http.context import Context, InContext
@@ -178,6 +179,26 @@ def get_greenness(queue: QueueName, asked: Annotated[GreennessQuery, Query()], c
     return Greenness(degree=fact.degree, request=str(fact.request), created_at=fact.created_at)
 
 
+@router.post(
+    "/queues/{queue:path}/retry",
+    status_code=HTTPStatus.ACCEPTED,
+    dependencies=[may_write],
+    responses=AWAY | documented(HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY),
+)
+def retry(queue: QueueName, context: InContext) -> Ingested:
+    """
+    Validate a queue's newest head again, if nothing was found out about it.
+
+    The head gets a new request; the one that was given up, or whose build was cancelled, stays as it is. Of several
+    calls at once one makes the request. Refused (409) where there is a verdict, the newest request is still under
+    way, or the ref is at another commit.
+    """
+    with _answered():
+        id_ = context.queues.retry(queue)
+    context.doorbell.ring(HEADS)
+    return Ingested(id=str(id_))
+
+
 @router.get("/queues/{queue:path}", dependencies=[may_read])
 def get_queue(queue: QueueName, context: InContext) -> QueueView:
     """Show a queue: its last green head, and what is under way."""
@@ -208,6 +229,8 @@ def _answered() -> Iterator[None]:
     """What use cases raise, as answers."""
     try:
         yield
+    except CannotRetry as error:
+        raise HTTPException(HTTPStatus.CONFLICT, str(error)) from None
     except EmptyQueue as error:
         raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
     except (UnknownQueue, NotFound, InvalidUri) as error:

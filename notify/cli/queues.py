@@ -1,4 +1,4 @@
-"""``notify queues``: at which commit each queue is green, its heads, and taking one in."""
+"""``notify queues``: at which commit each queue is green, its heads, taking one in, and retrying it."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from notify import wiring
 from notify.cli.connect import connect
 from notify.cli.output import AsJson, Columns, console, print_facts, print_json, print_records, relative
 from notify.domain.errors import NotifyError
-from notify.domain.heads import Head
+from notify.domain.heads import Head, RequestId
 from notify.domain.stages import HEADS
 from notify.heads import reading
 from notify.heads.reading import HistoryEntry
@@ -46,7 +46,9 @@ HISTORY_COLUMNS: Columns = {
     "title": "title",
 }
 
-app = Typer(help="Show at which commit a queue is green; list its heads; take one in.", no_args_is_help=True)
+app = Typer(
+    help="Show at which commit a queue is green; list its heads; take one in, or retry it.", no_args_is_help=True
+)
 
 QueueName = Annotated[str, Argument(metavar="QUEUE", help="Name of the queue in NOTIFY_FORGES_FILE.")]
 
@@ -116,6 +118,20 @@ def ingest(name: QueueName, *, as_json: AsJson = False) -> None:
         configured = wiring.queues(deployment.settings, deployment.database, doorbell=deployment.doorbell)
         id_ = configured.ingest(name)
         deployment.doorbell.ring(HEADS)
+    _print_request(id_, as_json=as_json)
+
+
+@app.command()
+def retry(name: QueueName, *, as_json: AsJson = False) -> None:
+    """Validate a queue's newest head again, as a new request. Only if nothing was found out about it."""
+    with connect() as deployment:
+        configured = wiring.queues(deployment.settings, deployment.database, doorbell=deployment.doorbell)
+        id_ = configured.retry(name)
+        deployment.doorbell.ring(HEADS)
+    _print_request(id_, as_json=as_json)
+
+
+def _print_request(id_: RequestId, *, as_json: bool) -> None:
     if as_json:
         print_json({"id": str(id_)})
     else:

@@ -13,7 +13,7 @@ from notify.store.database import Database
 from notify.store.directory.tokens import Scope
 from tests.support.callers import Program
 from tests.support.in_process import InProcess
-from tests.support.queues import World, queue_settings, world_of
+from tests.support.queues import MAIN, World, queue_settings, world_of
 
 QUEUE = "monorepo/main"
 
@@ -87,6 +87,29 @@ def test_a_build_that_nobody_started_is_not_found(ci: httpx.Client, world: World
     assert ci.post(f"/api/v1/builds/{QUEUE}/other", json={"status": "success"}).status_code == 404
 
 
+def test_a_head_of_which_nothing_was_found_out_is_retried(ci: httpx.Client, world: World) -> None:
+    build = taken_in(ci, world)
+    ci.post(f"/api/v1/builds/{QUEUE}/{build}", json={"status": "unexpected_error"})
+    world.stage.drain()
+    answer = ci.post(f"/api/v1/queues/{QUEUE}/retry")
+    assert (answer.status_code, answer.json()) == (202, {"id": f"request/{QUEUE}/2"})
+    world.drain()
+    states = [ci.get(f"/api/v1/requests/{QUEUE}/{number}").json()["state"] for number in (1, 2)]
+    assert states == ["failed", "processing"]
+
+
+def test_a_retry_that_is_refused_says_why(ci: httpx.Client, world: World) -> None:
+    taken_in(ci, world)
+    answer = ci.post(f"/api/v1/queues/{QUEUE}/retry")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (409, "application/problem+json")
+    assert f"request/{QUEUE}/1" in answer.json()["detail"]
+    assert ci.post("/api/v1/queues/monorepo/next/retry").status_code == 404
+    world.remotes[QUEUE].delete(MAIN)
+    ci.post(f"/api/v1/builds/{QUEUE}/{next(iter(world.runner.builds))}", json={"status": "cancelled"})
+    world.stage.drain()
+    assert ci.post(f"/api/v1/queues/{QUEUE}/retry").status_code == 422
+
+
 @pytest.mark.parametrize(
     "report",
     [
@@ -127,7 +150,7 @@ def test_what_is_not_there_is_not_found(ci: httpx.Client, world: World, path: st
 
 def test_other_scopes_may_not_report_builds(ci: httpx.Client, program: Program) -> None:
     for scope in (Scope.OPS, Scope.DIRECTORY_WRITE):
-        for path in ("/api/v1/ingest", f"/api/v1/builds/{QUEUE}/b"):
+        for path in ("/api/v1/ingest", f"/api/v1/builds/{QUEUE}/b", f"/api/v1/queues/{QUEUE}/retry"):
             assert ci.post(path, json={}, headers=program(scope)).status_code == 403
     assert ci.get("/api/v1/queues", headers=program(Scope.OPS)).status_code == 200
     assert ci.get("/api/v1/queues", headers=program(Scope.DIRECTORY_WRITE)).status_code == 403

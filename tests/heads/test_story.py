@@ -38,11 +38,15 @@ class Story:
         sha = push(self.remote, title, by=by)
         self.forge.forge.state.push(REPOSITORY, "main", by=by, sha=sha)
         self.forge.take_webhooks()
+        self.follow()
+        return sha
+
+    def follow(self) -> None:
+        """Follow the newest request until it is at its end, shown and told."""
         self.requests += 1
         until(self._is_ended)
         self.statuses.drain()
         self.forge.deliver()
-        return sha
 
     def shown(self, sha: str) -> list[str]:
         """Every state that the commit showed, in order."""
@@ -99,3 +103,16 @@ def test_a_queue_breaks_and_recovers(story: Story, notify: Notify) -> None:  # n
     assert notify("queues", "show", QUEUE).code == 0
     assert notify("queues", "ingest", QUEUE).output.strip() == f"request/{QUEUE}/4"
     assert notify("queues", "show", "app/next").code == 1
+
+
+def test_an_operator_has_a_head_validated_again(story: Story, notify: Notify) -> None:  # noqa: F811
+    sha = story.push("cancelled", by="bob")
+    assert notify("queues", "retry", QUEUE).output.strip() == f"request/{QUEUE}/2"
+    refused = notify("queues", "retry", QUEUE)
+    assert (refused.code, f"request/{QUEUE}/2" in str(refused.error)) == (1, True)
+    story.follow()
+    assert story.shown(sha)[-1] == "error"
+    assert notify("queues", "retry", QUEUE, "--json").json == {"id": f"request/{QUEUE}/3"}
+    story.follow()
+    assert len(story.forge.rows("SELECT DISTINCT id FROM notify.builds")) == 3
+    assert notify("queues", "history", QUEUE, "--json").json[0]["request_id"] == 3

@@ -131,7 +131,7 @@ def _verdicts(deployment: Deployment, known: Queues) -> Finding:
         wrong = listing.without_verdict(connection, list(known.settings))
     named = ", ".join(f"{count} of {name}" for name, count in list(wrong.items())[:NAMED])
     found = f"could not be validated since the last verdict: {named}{_more(len(wrong))}" if wrong else "none is missing"
-    fix = "notify queues show QUEUE; correct its runner; the next head is validated again"
+    fix = "notify queues show QUEUE; correct its runner; notify queues retry QUEUE"
     return Finding("verdicts", not wrong, found, UNKNOWN, fix)
 
 
