@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from re import compile as pattern
 from threading import Lock
 from time import monotonic, time
@@ -30,6 +31,7 @@ JWT_LIFE = timedelta(minutes=9)
 RENEWAL_MARGIN = timedelta(minutes=5)
 ABSENT = timedelta(minutes=1)
 ALGORITHM = "RS256"
+KEYS_KEPT = 16
 TOKEN = pattern(r"[!-~]{1,16384}")
 
 
@@ -179,15 +181,22 @@ def _is_refused(fault: ForgeFault, reason: str) -> bool:
 
 
 def _loaded(forge: str, secret: Secret) -> RSAPrivateKey:
-    try:
-        key = load_pem_private_key(secret.value.encode(), password=None)
-    except (TypeError, ValueError):
-        key = None
-    if not isinstance(key, RSAPrivateKey):
+    key = _rsa_key(secret.value)
+    if key is None:
         raise InvalidSettings(
             f"forges.{forge}.private_key is {secret.reference}: expected an RSA private key in PEM, without a password"
         )
     return key
+
+
+@lru_cache(KEYS_KEPT)
+def _rsa_key(pem: str) -> RSAPrivateKey | None:
+    """None: it is something else. Each part of a process wants the key, and checking it takes 60 ms."""
+    try:
+        key = load_pem_private_key(pem.encode(), password=None)
+    except (TypeError, ValueError):
+        return None
+    return key if isinstance(key, RSAPrivateKey) else None
 
 
 def _json(reply: Reply) -> Any:  # noqa: ANN401 - whatever it is
