@@ -63,8 +63,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FilesAn
 
 @pytest.fixture(scope="session", autouse=True)
 def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the machine's settings and any ``.env`` file from tests and their children."""
+    """Keep the machine's settings and any ``.env`` file from tests and their children, which start from bytecode."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
         for name in os.environ:
             if name.startswith(PREFIX) and not name.startswith(ABOUT_TESTS):
                 patch.delenv(name)

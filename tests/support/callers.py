@@ -60,15 +60,19 @@ def context(database: Database, doorbell: RecordingDoorbell, links: SignedLinks)
 
 @cache
 def _application() -> FastAPI:
-    """The one application of all tests: making its routes takes longer than most of them."""
     settings = Settings(_env_file=None, database_url=NOWHERE)
     return build_app(replace(context_of(settings), calls_per_minute=None))
 
 
-@pytest.fixture
-def app(context: Context) -> FastAPI:
+def shared_app(context: Context) -> FastAPI:
+    """The one application of all tests, on this context: making its routes takes longer than most of them."""
     attach(_application(), context)
     return _application()
+
+
+@pytest.fixture
+def app(context: Context) -> FastAPI:
+    return shared_app(context)
 
 
 @pytest.fixture

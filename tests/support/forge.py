@@ -14,7 +14,7 @@ import uvicorn
 from sqlalchemy import text
 
 from notify import wiring
-from notify.api.app import build_app, context_of
+from notify.api.app import context_of
 from notify.domain.preferences import Person
 from notify.embedded.forge.server import EmbeddedForge
 from notify.embedded.ports import LOOPBACK, listen
@@ -23,6 +23,7 @@ from notify.sources.reconciler import Reconciler
 from notify.store.database import Database
 from notify.store.directory import directory
 from notify.work.stage import BatchStage
+from tests.support.callers import shared_app
 from tests.support.doorbell import RecordingDoorbell
 from tests.support.forge_calls import running_forge
 from tests.support.harness import WorkerHarness
@@ -142,7 +143,7 @@ def forge_harness(
 
 @contextmanager
 def _serving(settings: Settings, listening: socket.socket) -> Iterator[None]:
-    app = build_app(context_of(settings))
+    app = shared_app(context_of(settings))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
     thread = Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
