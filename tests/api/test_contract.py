@@ -32,8 +32,8 @@ from notify.store.tables.people import api_tokens, notification_event_types
 from tests.support.callers import Person, Program
 from tests.support.harness import WorkerHarness, comment
 
-CASES_OF_AN_OPERATION = 8
-SEQUENCES, CALLS_OF_A_SEQUENCE = 40, 8
+CASES_OF_AN_OPERATION = 4
+SEQUENCES, CALLS_OF_A_SEQUENCE = 16, 8
 FEW = 4
 KEPT_BETWEEN = {api_tokens, notification_event_types}
 FORGET = (

@@ -21,7 +21,7 @@ from tests.support import rows
 from tests.support.plans import read_end_to_end
 from tests.support.servers import new_database
 
-MANY = 100_000
+MANY = 20_000
 VERY_MANY = 5_000_000
 PEOPLE = 20_000
 FEW = 50

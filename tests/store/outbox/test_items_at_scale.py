@@ -21,7 +21,7 @@ from tests.support import plans, rows
 from tests.support.plans import indexes_read, rows_read
 from tests.support.servers import empty, new_database
 
-MANY = 100_000
+MANY = 20_000
 VERY_MANY = 1_000_000
 DUE = 30
 LIMIT = 10
