@@ -68,7 +68,7 @@ def impatient(database: Database, line: Proxy, relay: ScriptedRelay) -> Iterator
 def patient(database: Database, line: Proxy, relay: ScriptedRelay) -> Iterator[WorkerHarness]:
     """The same, with limits for connections and answers that exceed its leases."""
     distant = Database(through(line, database.url), connect_timeout_seconds=40)
-    yield WorkerHarness(distant, relay.url, {"lease_seconds": 9})
+    yield WorkerHarness(distant, relay.url, {"lease_seconds": 6})
     distant.close()
 
 
