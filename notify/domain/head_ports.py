@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
 from notify.domain.errors import NotifyError
@@ -271,9 +271,11 @@ class Reporter(Protocol):
     def progress(self, request: Request) -> None:
         """It is accepted or being built."""
 
-    def ended(self, request: Request, *, build: Build | None, facts: Sequence[Fact], last: bool = False) -> None:
+    def ended(
+        self, request: Request, *, build: Build | None, facts: Sequence[Fact], last: bool = False
+    ) -> timedelta | None:
         """
-        It is at its end.
+        It is at its end. After how long to call again, because more may be known then; None: everybody is told.
 
         Args:
             facts: What was found out; empty for a failed request: it could not be validated.
