@@ -1,5 +1,6 @@
 """
-Processes of Python forked from one that has already imported what workers need: a start takes a tenth of a second.
+Processes of Python forked from one that has already imported what workers, the API and the embedded stack need: a
+start takes a tenth of a second.
 
 A process whose PYTHONPATH differs imports other code, so that one is started as usual.
 """
@@ -12,6 +13,7 @@ from multiprocessing import get_context
 from multiprocessing.context import ForkServerProcess
 from os import pathsep
 from pathlib import Path
+from socket import socket
 from subprocess import STDOUT, Popen, TimeoutExpired
 from typing import Protocol
 
@@ -38,6 +40,12 @@ IMPORTED = (
     "celery.worker.components",
     "celery.worker.consumer.delayed_delivery",
     "kombu.transport.redis",
+    "notify.api.app",
+    "notify.api.connections",
+    "notify.embedded.stack",
+    "uvicorn.lifespan.on",
+    "uvicorn.loops.auto",
+    "uvicorn.main",
 )
 
 ROOT = Path(__file__).parents[2]
@@ -59,7 +67,14 @@ class Process(Protocol):
 class Start(Protocol):
     """How a process starts: ``start`` or ``spawn``."""
 
-    def __call__(self, module: str, *arguments: str, environment: Mapping[str, str], log: Path) -> Process: ...
+    def __call__(
+        self,
+        module: str,
+        *arguments: str,
+        environment: Mapping[str, str],
+        log: Path,
+        listening: socket | None = None,
+    ) -> Process: ...
 
 
 class ForkedProcess:
@@ -88,33 +103,50 @@ class ForkedProcess:
             os.kill(self.pid, signal)
 
 
-def start(module: str, *arguments: str, environment: Mapping[str, str], log: Path) -> Process:
-    """Start ``python -m module`` in a session of its own, with its output appended to *log*."""
+def start(
+    module: str, *arguments: str, environment: Mapping[str, str], log: Path, listening: socket | None = None
+) -> Process:
+    """
+    Start ``python -m module`` in a session of its own, with its output appended to *log*.
+
+    Args:
+        listening: A socket that the process inherits; ``{fd}`` among the arguments stands for its number.
+    """
     if environment.get("PYTHONPATH") != os.environ.get("PYTHONPATH"):
-        return spawn(module, *arguments, environment=environment, log=log)
-    process = _context.Process(target=_run, args=(module, arguments, dict(environment), log), name=module, daemon=True)
+        return spawn(module, *arguments, environment=environment, log=log, listening=listening)
+    given = (module, arguments, dict(environment), log, listening)
+    process = _context.Process(target=_run, args=given, name=module, daemon=True)
     process.start()
     return ForkedProcess(process)
 
 
-def spawn(module: str, *arguments: str, environment: Mapping[str, str], log: Path) -> Popen[bytes]:
+def spawn(
+    module: str, *arguments: str, environment: Mapping[str, str], log: Path, listening: socket | None = None
+) -> Popen[bytes]:
     """The same in a new interpreter."""
     with log.open("ab") as output:
         return Popen(
-            (sys.executable, "-m", module, *arguments),
+            (sys.executable, "-m", module, *_numbered(arguments, listening)),
             env={**environment, "PYTHONPATH": pathsep.join(filter(None, (environment.get("PYTHONPATH"), str(ROOT))))},
+            pass_fds=[listening.fileno()] if listening else [],
             stdout=output,
             stderr=STDOUT,
             start_new_session=True,
         )
 
 
-def _run(module: str, arguments: tuple[str, ...], environment: dict[str, str], log: Path) -> None:
+def _numbered(arguments: tuple[str, ...], listening: socket | None) -> list[str]:
+    return [str(listening.fileno()) if listening and one == "{fd}" else one for one in arguments]
+
+
+def _run(
+    module: str, arguments: tuple[str, ...], environment: dict[str, str], log: Path, listening: socket | None
+) -> None:
     os.setsid()
     os.environ.clear()
     os.environ.update(environment)
     with log.open("ab") as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
-    sys.argv = [module, *arguments]
+    sys.argv = [module, *_numbered(arguments, listening)]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
