@@ -7,7 +7,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from signal import SIGINT, SIGKILL, Signals
-from subprocess import STDOUT, Popen
 
 import psutil
 
@@ -16,6 +15,7 @@ from notify.embedded.data_folder import RunningStack
 from notify.embedded.postgres import PostgresServer
 from notify.embedded.stack import Stack
 from notify.settings import load
+from tests.support import fork_server
 from tests.support.wait import until
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +27,8 @@ WEB = Command(name="api", line="python -m http.server {api_port} --bind {api_hos
 
 
 def fake_process(behaviour: str, **options: float) -> Command:
-    return Command(name="worker", line=f"python -m tests.support.fake_process {behaviour}", **options)  # type: ignore[arg-type]
+    line = f"python -m tests.support.fake_process {behaviour}"
+    return Command(name="worker", line=line, environment={"PYTHONPATH": str(ROOT)}, **options)  # type: ignore[arg-type]
 
 
 class Supervisor:
@@ -43,21 +44,9 @@ class Supervisor:
     def __init__(self, data_dir: Path, *behaviours: str, settings: Mapping[str, str] | None = None) -> None:
         self.data_dir = data_dir
         self.log = data_dir.with_suffix(".out")
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "NOTIFY_DATA_DIR": str(data_dir),
-            **random_ports(),
-            **(settings or {}),
-        }
-        with self.log.open("wb") as output:
-            self.process = Popen(
-                [sys.executable, "-m", "tests.support.supervisor", *behaviours],
-                env=environment,
-                stdout=output,
-                stderr=STDOUT,
-                start_new_session=True,
-            )
+        self.log.write_bytes(b"")
+        environment = {**os.environ, "NOTIFY_DATA_DIR": str(data_dir), **random_ports(), **(settings or {})}
+        self.process = fork_server.start("tests.support.supervisor", *behaviours, environment=environment, log=self.log)
 
     @property
     def output(self) -> str:
@@ -145,7 +134,7 @@ def main() -> None:
     """Run a stack until a signal comes."""
     web = replace(WEB, probe_seconds=0.3, stop_seconds=0.5) if WATCHED in sys.argv else WEB
     if WITHOUT_WEB in sys.argv:
-        web = replace(WEB, line=fake_process("fails").line)
+        web = replace(fake_process("fails"), name=WEB.name, health=WEB.health)
     behaviours = [behaviour for behaviour in sys.argv[1:] if behaviour not in {WATCHED, WITHOUT_WEB}]
     fake_processes = [web, *(fake_process(behaviour, stop_seconds=0.5) for behaviour in behaviours)]
     Stack(load(env_file=None, completed_later=True), commands=COMMANDS if REAL in sys.argv else fake_processes).run(
