@@ -3,8 +3,6 @@
 import io
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import httpx
 import pytest
@@ -12,11 +10,13 @@ from rich.console import Console
 
 from notify import wiring
 from notify.domain.stages import queue
-from notify.embedded.commands import COMMANDS
+from notify.embedded.commands import COMMANDS, environment
 from notify.embedded.ports import free_port
 from notify.embedded.stack import WORKER_NAME, Stack
 from notify.settings import Settings
+from tests.support import fork_server
 from tests.support.wait import until
+from tests.support.worker import worker
 
 QUEUES = {queue(stage) for stage in (*wiring.STAGE_NAMES, "upkeep")}
 COLUMNS = "&".join(f"columns[{number}][data]=name" for number in range(7))
@@ -25,31 +25,44 @@ INSPECTED = {"stats", "active_queues", "registered", "conf"}
 PAGES = ("/", "/workers", f"/worker/{WORKER_NAME}", "/tasks", "/broker", "/metrics", "/healthcheck")
 
 
-@contextmanager
-def running(data_dir: Path, *processes: str) -> Iterator[Stack]:
-    """These processes on the embedded servers, the broker with its password."""
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Flower alone on the embedded servers, the broker with its password."""
     ports = {f"{name}_port": free_port() for name in ("api", "flower", "catcher", "inbox")}
-    settings = Settings(_env_file=None, data_dir=data_dir, **ports)
-    commands = [command for command in COMMANDS if command.name in processes]
+    settings = Settings(_env_file=None, data_dir=tmp_path_factory.mktemp("stack"), **ports)
+    commands = [command for command in COMMANDS if command.name == "flower"]
     with Stack(settings, commands=commands, console=Console(file=io.StringIO())) as up:
         up.wait_until_ready()
         yield up
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with running(tmp_path_factory.mktemp("stack"), "flower", "worker") as up:
-        yield up
+def lonely(stack: Stack) -> Iterator[httpx.Client]:
+    """Flower, which knows of no worker until ``flower`` is asked for."""
+    with httpx.Client(base_url=stack.state.urls["flower"], timeout=20) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
-def flower(stack: Stack) -> Iterator[httpx.Client]:
-    """Flower, which has all the worker's answers, each of which comes by itself, and has seen one task."""
-    with httpx.Client(base_url=stack.state.urls["flower"], timeout=20) as client:
-        until(lambda: client.get("/api/workers?refresh=1").json().get(WORKER_NAME, {}).keys() >= INSPECTED, seconds=60)
+def flower(lonely: httpx.Client, stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """Flower, which has all of a worker's answers, each of which comes by itself, and has seen one task."""
+    folder = tmp_path_factory.mktemp("worker")
+    with worker(environment(stack.settings), folder, processes=1, name=WORKER_NAME, start=fork_server.start) as running:
+        running.wait_until_serving()
+        until(lambda: lonely.get("/api/workers?refresh=1").json().get(WORKER_NAME, {}).keys() >= INSPECTED, seconds=60)
         wiring.celery_app(stack.settings).send_task("notify.upkeep.stats")
-        until(lambda: client.get("/api/tasks?state=SUCCESS").json())
-        yield client
+        until(lambda: lonely.get("/api/tasks?state=SUCCESS").json())
+        yield lonely
+
+
+def test_queues_are_shown_while_no_worker_is_known(lonely: httpx.Client) -> None:
+    lengths = lonely.get("/api/queues/length")
+    page = lonely.get("/broker")
+
+    assert lonely.get("/api/workers?refresh=1").json() == {}
+    assert lengths.status_code == page.status_code == 200
+    assert {queue["name"] for queue in lengths.json()["active_queues"]} == QUEUES
+    assert set(re.findall(r"notify\.\w+", page.text)) >= QUEUES
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -66,16 +79,6 @@ def test_the_api_has_the_length_of_each_queue(flower: httpx.Client) -> None:
 
     assert lengths.status_code == 200
     assert {queue["name"] for queue in lengths.json()["active_queues"]} == QUEUES
-
-
-def test_queues_are_shown_while_no_worker_is_known(tmp_path: Path) -> None:
-    with running(tmp_path, "flower") as alone, httpx.Client(base_url=alone.state.urls["flower"], timeout=20) as client:
-        lengths = client.get("/api/queues/length")
-        page = client.get("/broker")
-
-    assert lengths.status_code == page.status_code == 200
-    assert {queue["name"] for queue in lengths.json()["active_queues"]} == QUEUES
-    assert set(re.findall(r"notify\.\w+", page.text)) >= QUEUES
 
 
 def test_the_api_lists_workers_and_tasks(flower: httpx.Client) -> None:

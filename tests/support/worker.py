@@ -77,6 +77,7 @@ def worker(
     *,
     processes: int = 2,
     include: str | None = None,
+    name: str | None = None,
     start: fork_server.Start = fork_server.spawn,
 ) -> Iterator[RunningWorker]:
     """
@@ -85,11 +86,13 @@ def worker(
     Args:
         folder: For its log.
         include: A module with a test's own tasks.
+        name: Celery's name for it; None: the one that it takes by itself.
         start: ``fork_server.start`` saves a second, for tests that are not about the worker's own start.
     """
     log = folder / "worker.log"
     log.write_bytes(b"")
-    options = ("-E", "--concurrency", str(processes), *(("--include", include) if include else ()))
+    given = {"--concurrency": str(processes), "--include": include, "--hostname": name}
+    options = ("-E", *(word for option, value in given.items() if value for word in (option, value)))
     process = start("notify.worker", *options, environment={**environment, "NOTIFY_LOG_FORMAT": "json"}, log=log)
     running = RunningWorker(process, log, processes)
     try:
