@@ -7,13 +7,13 @@ NOTIFY_TEST_DATABASE_URL and NOTIFY_TEST_BROKER_URL name servers to use instead 
 import gc
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
-from sqlalchemy import Connection
+from sqlalchemy import Connection, make_url
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
@@ -154,23 +154,34 @@ def broker_url(broker_server: str) -> str:
     return broker_server
 
 
-@pytest.fixture
-def environment(database: Database, broker_url: str, tmp_path: Path) -> dict[str, str]:
+@pytest.fixture(scope="session")
+def lasting_environment(
+    database_url: str, broker_server: str, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
     """
-    The environment for a process of notify on the empty database: complete but for a relay.
+    The environment for a process of notify that several tests use: complete but for a relay.
 
     Emails go nowhere until a test adds NOTIFY_SMTP_URL.
     """
     return {
         **os.environ,
-        "NOTIFY_DATABASE_URL": servers.in_words(database.engine.url),
-        "NOTIFY_BROKER_URL": broker_url,
-        "NOTIFY_DATA_DIR": str(tmp_path),
+        "NOTIFY_DATABASE_URL": servers.in_words(make_url(database_url)),
+        "NOTIFY_BROKER_URL": broker_server,
+        "NOTIFY_DATA_DIR": str(tmp_path_factory.mktemp("data")),
         "NOTIFY_MAIL_FROM": "notify@example.com",
         "NOTIFY_PUBLIC_URL": "https://notify.example.com",
         "NOTIFY_SECRET_KEYS": "k" * 32,
         "NOTIFY_JWT_SECRET": "j" * 32,
     }
+
+
+@pytest.fixture
+def environment(
+    lasting_environment: Mapping[str, str], database: Database, broker_url: str, tmp_path: Path
+) -> dict[str, str]:
+    """The environment for a process of notify on the empty database, for this test alone."""
+    on_these = {"NOTIFY_DATABASE_URL": servers.in_words(database.engine.url), "NOTIFY_BROKER_URL": broker_url}
+    return {**lasting_environment, **os.environ, **on_these, "NOTIFY_DATA_DIR": str(tmp_path)}
 
 
 @pytest.fixture(scope="session")
