@@ -24,12 +24,15 @@ from notify.heads.retry import (
 )
 from notify.heads.steps import Steps
 from notify.store.database import Database
+from notify.store.heads import requests
 from notify.store.heads.requests import Counters
 from tests.support.head_peers import Killed
 from tests.support.queues import World, queue_settings, world_of
 from tests.support.remotes import MemoryRemote, MemorySourceControl
 from tests.support.told_heads import QUEUE, Story
+from tests.support.wait import until
 
+WAITS = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 UNVALIDATED = [BuildStatus.UNEXPECTED_ERROR, BuildStatus.CANCELLED, BuildStatus.SKIPPED]
 
 
@@ -312,6 +315,20 @@ def test_who_finishes_the_old_request_late_shows_nothing_over_the_new_one(story:
     retried(story, BuildStatus.SUCCESS)
     assert steps_of(story).advance(story.world.get(old)) is None
     assert story.shown(sha) == (f"notify/{QUEUE}", "success")
+
+
+def test_a_retry_waits_for_who_shows_the_end_of_the_old_request(story: Story) -> None:
+    story.push()
+    old = story.world.get(story.validate(BuildStatus.UNEXPECTED_ERROR))
+    with ThreadPoolExecutor(1) as pool:
+        with story.world.database.begin() as connection:
+            assert requests.has_head(connection, old)
+            retrying = pool.submit(story.world.queues.retry, QUEUE)
+            until(lambda: retrying.done() or story.worker.execute(WAITS))
+            assert not retrying.done()
+        assert retrying.result().number > old.id.number
+    with story.world.database.begin() as connection:
+        assert not requests.has_head(connection, old)
 
 
 def test_a_retried_head_that_is_broken_is_told_like_any_other(story: Story) -> None:
