@@ -1,4 +1,4 @@
-"""The whole system, up for the whole module: real servers, worker, API, Flower and catcher."""
+"""The whole system, up for all tests of this folder: real servers, worker, API, Flower and catcher."""
 
 import io
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ import httpx
 import pytest
 from rich.console import Console
 
+from notify.embedded.commands import COMMANDS
 from notify.embedded.completion import as_string
 from notify.embedded.mailbox import Email, read
 from notify.embedded.ports import free_port
@@ -87,12 +88,12 @@ def comment(actor: str, *, key: str, **cl: Any) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def system(database_server: str, broker_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """
     The system on the servers of this test session, in a database of its own.
 
-    It ends with its module: the worker would take other tests' doorbells out of the shared broker.
+    It ends with this folder: the worker would take other tests' doorbells out of the shared broker.
     """
     with servers.new_database(database_server) as url:
         settings = Settings(
@@ -107,7 +108,8 @@ def system(database_server: str, broker_server: str, tmp_path_factory: pytest.Te
             webhook_networks="127.0.0.0/8",
         )
         output = io.StringIO()
-        with Stack(settings, console=Console(file=output, width=200)) as stack:
+        processes = [one for one in COMMANDS if one.name != "beat"]
+        with Stack(settings, commands=processes, console=Console(file=output, width=200)) as stack:
             stack.wait_until_ready()
             yield from _used(stack)
 

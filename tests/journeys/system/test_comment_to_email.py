@@ -17,7 +17,7 @@ import notify
 from notify import wiring
 from notify.embedded.completion import as_string
 from notify.store.tables.people import notification_event_types
-from tests.journeys.conftest import EMAIL_SECONDS, System, comment
+from tests.journeys.system.conftest import EMAIL_SECONDS, System, comment
 from tests.support import servers
 from tests.support.wait import until
 from tests.support.webhooks import ScriptedEndpoint

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.journeys.conftest import System
+from tests.journeys.system.conftest import System
 from tests.support.bare_install import BareInstalls
 from tests.support.docs import ExampleFailed, Runner, introduce_people
 from tests.support.documentation import PAGES, examples
