@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Iterable, Sequence
 from functools import cache
-from importlib.metadata import Distribution, distribution
+from importlib.metadata import Distribution, distribution, distributions
 from pathlib import Path
 from subprocess import run
 from sys import executable
@@ -20,13 +20,18 @@ NAME = PROJECT["name"]
 class BareInstalls:
     """
     Args:
-        folder: Where the environments are made, each once.
+        folder: Where the wheel is installed and the environments are made, each once.
+
+    Attributes:
+        installed: The wheel as it was installed, compiled: the environments have links to it.
     """
 
     def __init__(self, wheel: Path, folder: Path) -> None:
-        self._wheel = wheel
+        self.installed = folder / "wheel"
         self._folder = folder
         self.programs = cache(self._make)
+        options = ("--target", str(self.installed), "--offline", "--no-cache", "--no-index", "--no-deps")
+        _uv("install", "--python", executable, *options, "--compile-bytecode", str(wheel))
 
     def _make(self, *packages: str) -> Path:
         """The folder of programs of the environment with these packages, named as for pip."""
@@ -34,16 +39,11 @@ class BareInstalls:
         run([executable, "-m", "venv", "--without-pip", str(folder)], check=True)
         scheme = {"base": str(folder), "platbase": str(folder)}
         site = Path(get_path("purelib", scheme="venv", vars=scheme))
-        for name in _needed(map(Requirement, packages)) - {NAME}:
-            _link(distribution(name), site=site, programs=folder / "bin")
-        self._uv(folder, "install", "--offline", "--no-cache", "--no-index", "--no-deps", str(self._wheel))
-        self._uv(folder, "check")
+        (ours,) = distributions(path=[str(self.installed)])
+        for package in [ours, *map(distribution, _needed(map(Requirement, packages)) - {NAME})]:
+            _link(package, site=site, programs=folder / "bin")
+        _uv("check", "--python", str(folder / "bin" / "python"))
         return folder / "bin"
-
-    @staticmethod
-    def _uv(folder: Path, command: str, *options: str) -> None:
-        python = str(folder / "bin" / "python")
-        run([str(Path(executable).parent / "uv"), "pip", command, "--quiet", "--python", python, *options], check=True)
 
 
 def build_wheel(folder: Path) -> Path:
@@ -84,9 +84,13 @@ def _requirements_of(name: str, extra: str) -> Sequence[Requirement]:
     return [Requirement(line) for line in distribution(name).requires or ()]
 
 
+def _uv(command: str, *options: str) -> None:
+    run([str(Path(executable).parent / "uv"), "pip", command, "--quiet", *options], check=True)
+
+
 def _link(package: Distribution, *, site: Path, programs: Path) -> None:
     files = [file for file in package.files or () if ".." not in file.parts]
-    whole = {file.parts[0] for file in files if file.parts[1:] == ("__init__.py",)}
+    whole = {file.parts[0] for file in files if file.parts[1:] in {("__init__.py",), ("METADATA",)}}
     for name in {file.parts[0] if file.parts[0] in whole else str(file) for file in files}:
         (site / name).parent.mkdir(parents=True, exist_ok=True)
         (site / name).symlink_to(str(package.locate_file(name)))
