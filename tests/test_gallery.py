@@ -1,7 +1,6 @@
 """The gallery: every email and page in every language, with pictures if Chromium is installed."""
 
 from pathlib import Path
-from sys import executable
 
 import pytest
 
@@ -20,11 +19,14 @@ PAGES = [
     "page.preferences.refused",
     "page.refusal",
 ]
-STAND_IN = f"""#!{executable}
-import sys
-from pathlib import Path
-given = dict(one[2:].partition("=")[::2] for one in sys.argv[1:-1] if one.startswith("--"))
-Path(given["screenshot"]).write_text(given["blink-settings"] + sys.argv[-1])
+STAND_IN = """#!/bin/sh
+for option; do
+    case $option in
+        --blink-settings=*) settings=${option#*=} ;;
+        --screenshot=*) picture=${option#*=} ;;
+    esac
+done
+printf %s "$settings$option" > "$picture"
 """
 
 
