@@ -1,13 +1,11 @@
 """The audit of locked packages distinguishes known-safe packages from those it could not check."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from subprocess import CompletedProcess, run
-from sys import executable
 from threading import Thread
 
 import pytest
@@ -47,7 +45,7 @@ def database(*, fails_about: str | None = None) -> Iterator[str]:
             """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/v1/query"
         server.shutdown()
 
@@ -58,28 +56,36 @@ def asked() -> Iterator[str]:
         yield url
 
 
-def ask(folder: Path, url: str, *packages: str, options: tuple[str, ...] = ()) -> CompletedProcess[str]:
-    """Audit a lock of these packages, as `make check` does."""
-    lock = folder / "requirements.lock"
-    lock.write_text("".join(f"{name}==1.0 --hash={HASH}\n" for name in packages))
-    command = (executable, "-m", "tests.support.audit", "--database", url, *options, str(lock))
-    return run(command, check=False, capture_output=True, text=True, cwd=ROOT)
+Ask = Callable[..., tuple[int, str]]
 
 
-def test_a_known_vulnerability_fails_and_names_the_fix(tmp_path: Path, asked: str) -> None:
-    done = ask(tmp_path, asked, SOUND, SICK)
+@pytest.fixture
+def ask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Ask:
+    """Audits a lock of these packages, as `make check` does: the exit code, and what it says."""
 
-    assert done.returncode == 1
-    assert "sick 1.0: GHSA-1, mended by 1.1" in done.stderr
-    assert "NOT AUDITED" not in done.stderr
+    def asked(url: str, *packages: str, options: Sequence[str] = ()) -> tuple[int, str]:
+        lock = tmp_path / "requirements.lock"
+        lock.write_text("".join(f"{name}==1.0 --hash={HASH}\n" for name in packages))
+        code = audit.main(["--database", url, *options, str(lock)])
+        return code, capsys.readouterr().err
+
+    return asked
 
 
-def test_packages_without_a_known_vulnerability_pass(tmp_path: Path, asked: str) -> None:
-    done = ask(tmp_path, asked, SOUND)
+def test_a_known_vulnerability_fails_and_names_the_fix(ask: Ask, asked: str) -> None:
+    code, said = ask(asked, SOUND, SICK)
 
-    assert done.returncode == 0
-    assert "1 locked packages audited: 0 known vulnerabilities" in done.stderr
-    assert "NOT AUDITED" not in done.stderr
+    assert code == 1
+    assert "sick 1.0: GHSA-1, mended by 1.1" in said
+    assert "NOT AUDITED" not in said
+
+
+def test_packages_without_a_known_vulnerability_pass(ask: Ask, asked: str) -> None:
+    code, said = ask(asked, SOUND)
+
+    assert code == 0
+    assert "1 locked packages audited: 0 known vulnerabilities" in said
+    assert "NOT AUDITED" not in said
 
 
 def test_every_package_of_every_lock_is_checked(asked: str) -> None:
@@ -91,21 +97,21 @@ def test_every_package_of_every_lock_is_checked(asked: str) -> None:
     assert (list(found.findings), list(found.not_audited)) == ([], [])
 
 
-def test_an_accepted_vulnerability_passes(tmp_path: Path, asked: str) -> None:
-    assert ask(tmp_path, asked, SICK, options=("--accept", "GHSA-1")).returncode == 0
+def test_an_accepted_vulnerability_passes(ask: Ask, asked: str) -> None:
+    assert ask(asked, SICK, options=("--accept", "GHSA-1"))[0] == 0
 
 
-def test_an_unreachable_database_passes_with_a_loud_warning(tmp_path: Path) -> None:
-    done = ask(tmp_path, NOBODY, SOUND)
+def test_an_unreachable_database_passes_with_a_loud_warning(ask: Ask) -> None:
+    code, said = ask(NOBODY, SOUND)
 
-    assert done.returncode == 0
-    assert "NOT AUDITED" in done.stderr
-    assert "vulnerabilities" not in done.stderr
+    assert code == 0
+    assert "NOT AUDITED" in said
+    assert "vulnerabilities" not in said
 
 
-def test_an_audit_that_fails_while_the_database_answers_is_an_error(tmp_path: Path) -> None:
-    with database(fails_about=SOUND) as url:
-        assert ask(tmp_path, url, SOUND).returncode == 1
+def test_an_audit_that_fails_while_the_database_answers_is_an_error(ask: Ask) -> None:
+    with database(fails_about=SOUND) as url, pytest.raises(audit.AuditFailed):
+        ask(url, SOUND)
 
 
 def test_a_package_that_was_not_checked_is_reported_loudly() -> None:

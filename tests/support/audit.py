@@ -90,17 +90,17 @@ def _finding(package: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     return f"{package['name']} {package['version']}: {found['id']}, mended by {mended}"
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     """The exit code: 1 if there is a finding, else 0, also if the database could not be reached, which is reported."""
-    arguments = ArgumentParser(description=__doc__)
-    arguments.add_argument("locks", nargs="+", metavar="LOCK")
-    arguments.add_argument("--accept", action="append", default=[], metavar="ID", help="say nothing of this one")
-    arguments.add_argument("--database", default=DATABASE, metavar="URL")
-    given = arguments.parse_args()
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("locks", nargs="+", metavar="LOCK")
+    parser.add_argument("--accept", action="append", default=[], metavar="ID", help="say nothing of this one")
+    parser.add_argument("--database", default=DATABASE, metavar="URL")
+    given = parser.parse_args(arguments)
     found = audit(given.locks, database=given.database, accepted=given.accept)
     print(found.words, file=sys.stderr)  # noqa: T201 - a command for people
     return int(bool(found.findings))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
