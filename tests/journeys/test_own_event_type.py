@@ -13,7 +13,7 @@ import pytest
 from notify.domain.errors import MalformedEvent
 from notify.intake.schema import parse
 from notify.store.database import Database
-from tests.support import own_event_type
+from tests.support import bare_install, own_event_type
 from tests.support.harness import WorkerHarness
 from tests.support.messages import parsed, text_of
 from tests.support.smtp import ScriptedRelay
@@ -22,28 +22,12 @@ ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs" / "examples" / "event-type"
 
 
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that the example is installed in, for a process's path."""
-    folder = tmp_path_factory.mktemp("installed")
-    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index")
-    subprocess.run([*pip, "--target", folder, EXAMPLE], check=True, timeout=120)
-    return folder
-
-
-def with_package(installed: Path, environment: Mapping[str, str], relay: ScriptedRelay, step: str) -> Any:
-    """What a step of ``own_event_type`` prints, in a process that has the example on its path."""
-    path = os.pathsep.join([str(installed), str(ROOT)])
-    variables = {**os.environ, **environment, "PYTHONPATH": path, "NOTIFY_SMTP_URL": relay.url}
-    command = (sys.executable, "-m", own_event_type.__name__, step)
-    done = subprocess.run(command, env=variables, check=True, timeout=120, stdout=subprocess.PIPE, cwd=ROOT)
-    return json.loads(done.stdout)
-
-
-def test_the_event_of_another_package_reaches_whom_its_function_names_in_its_words(
-    installed: Path, environment: Mapping[str, str], relay: ScriptedRelay
+def test_the_event_of_another_package_is_emailed_in_its_words_where_it_is_installed_and_waits_where_it_is_not(
+    database: Database, environment: Mapping[str, str], relay: ScriptedRelay, tmp_path: Path
 ) -> None:
-    said = with_package(installed, environment, relay, "journey")
+    bare_install.install(EXAMPLE, tmp_path / "installed")
+
+    said = with_package(tmp_path / "installed", environment, relay)
 
     assert said["stored"] == [["acme.build.failed"], []]
     assert said["became"] == {"alice": "sent", "oncall": "sent"}
@@ -54,11 +38,6 @@ def test_the_event_of_another_package_reaches_whom_its_function_names_in_its_wor
     assert all(word in said["preview"] for word in ("The build of CL-4821 failed", "Caps the wait"))
     assert said["doctor"] == {"event type acme.build.failed": True, "template acme.build.failed": True}
 
-
-def test_a_process_without_the_package_refuses_its_event_and_a_worker_lets_it_wait(
-    installed: Path, database: Database, environment: Mapping[str, str], relay: ScriptedRelay
-) -> None:
-    with_package(installed, environment, relay, "emit")
     with pytest.raises(MalformedEvent) as refused:
         parse(own_event_type.EVENT)
     assert refused.value.field == "type"
@@ -66,3 +45,12 @@ def test_a_process_without_the_package_refuses_its_event_and_a_worker_lets_it_wa
     harness.fan_out()
     found = harness.execute("SELECT reason, failures FROM notify.work_items WHERE stage = 'fan_out'")
     assert found == [("unknown_type", 1)]
+
+
+def with_package(installed: Path, environment: Mapping[str, str], relay: ScriptedRelay) -> Any:
+    """What ``own_event_type`` prints in a process that has the example on its path; it leaves an event behind."""
+    path = os.pathsep.join([str(installed), str(ROOT)])
+    variables = {**os.environ, **environment, "PYTHONPATH": path, "NOTIFY_SMTP_URL": relay.url}
+    command = (sys.executable, "-m", own_event_type.__name__)
+    done = subprocess.run(command, env=variables, check=True, timeout=120, stdout=subprocess.PIPE, cwd=ROOT)
+    return json.loads(done.stdout)

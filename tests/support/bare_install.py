@@ -30,8 +30,7 @@ class BareInstalls:
         self.installed = folder / "wheel"
         self._folder = folder
         self.programs = cache(self._make)
-        options = ("--target", str(self.installed), "--offline", "--no-cache", "--no-index", "--no-deps")
-        _uv("install", "--python", executable, *options, "--compile-bytecode", str(wheel))
+        install(wheel, self.installed, "--compile-bytecode")
 
     def _make(self, *packages: str) -> Path:
         """The folder of programs of the environment with these packages, named as for pip."""
@@ -42,7 +41,7 @@ class BareInstalls:
         (ours,) = distributions(path=[str(self.installed)])
         for package in [ours, *map(distribution, _needed(map(Requirement, packages)) - {NAME})]:
             _link(package, site=site, programs=folder / "bin")
-        _uv("check", "--python", str(folder / "bin" / "python"))
+        uv_pip("check", "--python", str(folder / "bin" / "python"))
         return folder / "bin"
 
 
@@ -52,6 +51,16 @@ def build_wheel(folder: Path) -> Path:
     run(command, cwd=ROOT, check=True, capture_output=True)
     (built,) = folder.glob("*.whl")
     return built
+
+
+def install(package: Path, folder: Path, *options: str) -> None:
+    """Install a wheel or a project alone into a folder that a process may have on its path."""
+    offline = ("--offline", "--no-cache", "--no-index", "--no-deps", "--no-build-isolation")
+    uv_pip("install", "--python", executable, "--target", str(folder), *offline, *options, str(package))
+
+
+def uv_pip(command: str, *options: str) -> None:
+    run([str(Path(executable).parent / "uv"), "pip", command, "--quiet", *options], check=True)
 
 
 def asked_for(*extras: str) -> set[Requirement]:
@@ -82,10 +91,6 @@ def _requirements_of(name: str, extra: str) -> Sequence[Requirement]:
     if name == NAME:
         return list(asked_for(*([extra] if extra else ())))
     return [Requirement(line) for line in distribution(name).requires or ()]
-
-
-def _uv(command: str, *options: str) -> None:
-    run([str(Path(executable).parent / "uv"), "pip", command, "--quiet", *options], check=True)
 
 
 def _link(package: Distribution, *, site: Path, programs: Path) -> None:
