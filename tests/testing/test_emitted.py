@@ -186,7 +186,7 @@ def test_a_failed_lookup_says_what_was_emitted(emitted: Emitted) -> None:
         emitted.one("cl.created")
 
 
-def test_nothing_is_recorded_once_the_test_is_over(pytester: pytest.Pytester) -> None:
+def test_nothing_is_recorded_once_the_test_is_over(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     pytester.makepyfile("""
         import sys
         from notify import recording
@@ -202,7 +202,8 @@ def test_nothing_is_recorded_once_the_test_is_over(pytester: pytest.Pytester) ->
         def test_two():
             assert recording.recorder is None
         """)
-    ran = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    ran = pytester.runpytest_subprocess("-p", "notify.pytest_plugin")
     ran.assert_outcomes(passed=2, failed=1)
     ran.stdout.fnmatch_lines(["*len(Emitted())*"])
 
