@@ -76,6 +76,7 @@ class Stack:
         commands: The processes to run, in the order in which they stop.
         console: Takes the supervisor's own lines.
         log: Takes the lines of the processes; None: the console does.
+        durable: False lets the embedded PostgreSQL skip every flush to disk. For tests.
     """
 
     def __init__(
@@ -85,12 +86,14 @@ class Stack:
         commands: Sequence[Command] = COMMANDS,
         console: Console | None = None,
         log: Console | None = None,
+        durable: bool = True,
     ) -> None:
         self.settings = replaced(settings, data_dir=settings.data_dir.resolve())
         self.data_dir = self.settings.data_dir
         self.commands = commands
         self.console = console or Console()
         self.log = log or self.console
+        self.durable = durable
         self.stopping = Event()
         self.state = RunningStack(supervisor=ProcessId.of(SUPERVISOR, os.getpid()))
         self._running: list[Supervised] = []
@@ -167,7 +170,9 @@ class Stack:
     def _start_servers(self) -> None:
         """Start the servers that no setting names, and migrate the database."""
         if self.settings.database_url is None:
-            self._supervise(Supervised("postgres", postgres := PostgresServer(self.data_dir), say=self.say))
+            self._supervise(
+                Supervised("postgres", postgres := PostgresServer(self.data_dir, durable=self.durable), say=self.say)
+            )
             self._fill(database_url=postgres.url)
             _migrate(postgres.url, self.data_dir)
         else:

@@ -102,7 +102,7 @@ def delivering() -> Iterator[DeliveryStack]:
         ports = {name: free_port() for name in PORTS}
         settings = Settings(data_dir=Path(folder) / "data", bundle_seconds=0, worker_concurrency=1, **ports)
         worker = [command for command in COMMANDS if command.name == "worker"]
-        stack = Stack(settings, commands=worker, console=Console(quiet=True))
+        stack = Stack(settings, commands=worker, console=Console(quiet=True), durable=False)
         # The worker reads .env where it starts, which must not be the application's: it may name a real relay.
         with chdir(folder):
             exits.enter_context(stack)

@@ -54,6 +54,11 @@ def test_nothing_is_left_of_earlier_tests(delivered):
     assert [email.to for email in delivered.emails("left behind for the next test")] == ["bob@example.com"]
 
 
+def test_the_database_spends_no_time_on_flushes(delivered):
+    with delivered.engine.connect() as connection:
+        assert connection.exec_driver_sql("SHOW fsync").scalar() == "off"
+
+
 def test_events_cannot_be_both_recorded_and_delivered(delivered, emitted):
     pass
 """
@@ -67,5 +72,5 @@ def test_emails_are_delivered_whatever_settings_the_application_has(
     pytester.makepyfile(SUITE)
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     ran = pytester.runpytest_subprocess("-p", "notify.pytest_plugin")
-    ran.assert_outcomes(passed=5, errors=1)
+    ran.assert_outcomes(passed=6, errors=1)
     ran.stdout.fnmatch_lines(["a test takes emitted or delivered*"])
