@@ -47,7 +47,7 @@ def notify(environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setenv(name, value)
 
     def run(*arguments: str, stdin: str | None = None) -> CommandResult:
-        result = CliRunner().invoke(command_line(), arguments, input=stdin)
+        result = CliRunner().invoke(command_line(*arguments[:1]), arguments, input=stdin)
         return CommandResult(result.exit_code, result.stdout, result.stderr, result.exception)
 
     return run

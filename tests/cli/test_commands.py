@@ -49,7 +49,7 @@ def paths(command: Any, *names: str) -> Iterator[tuple[str, ...]]:
 
 @pytest.mark.parametrize("command", [*paths(get_command(command_line()))], ids=" ".join)
 def test_every_command_has_help(command: tuple[str, ...]) -> None:
-    said = CliRunner().invoke(command_line(), [*command, "--help"])
+    said = CliRunner().invoke(command_line(*command[:1]), [*command, "--help"])
 
     assert said.exit_code == 0
     assert "Usage:" in said.output
@@ -57,7 +57,7 @@ def test_every_command_has_help(command: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("command", [(), *paths(get_command(command_line()))], ids=" ".join)
 def test_help_is_wrapped_at_the_terminals_width_and_nowhere_else(command: tuple[str, ...]) -> None:
-    shown = CliRunner().invoke(command_line(), [*command, "--help"], env={"COLUMNS": "80"}).output
+    shown = CliRunner().invoke(command_line(*command[:1]), [*command, "--help"], env={"COLUMNS": "80"}).output
     paragraphs = re.split(r"\n\s*\n", shown.partition("Usage:")[2].partition("╭")[0])
 
     for first, second in (pair for text in paragraphs for pair in pairwise(text.splitlines())):
