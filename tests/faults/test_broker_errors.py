@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from subprocess import STDOUT, Popen
-from sys import executable
+from signal import SIGTERM
 
 import pytest
 import redis
@@ -15,6 +14,7 @@ from notify.domain.ports import Doorbell
 from notify.domain.stages import DELIVER
 from notify.embedded.valkey import ValkeyServer
 from notify.settings import Settings
+from tests.support import fork_server
 from tests.support.fault_scenario import FaultScenario
 from tests.support.smtp import ScriptedRelay
 from tests.support.wait import until
@@ -156,7 +156,17 @@ def until_noticed(running: RunningWorker, action: Callable[[], None]) -> None:
 
 
 @pytest.mark.parametrize(
-    "trouble", [Lost(), ReadOnly(), NoReplicas(), NoSnapshot(), NotPermitted(), Full(), NewPassword()], ids=repr
+    "trouble",
+    [
+        Lost(),
+        ReadOnly(),
+        pytest.param(NoReplicas(), marks=pytest.mark.slow),  # refuses writes, as ReadOnly does
+        NoSnapshot(),
+        pytest.param(NotPermitted(), marks=pytest.mark.slow),  # refuses PING too, as NoSnapshot does
+        Full(),
+        NewPassword(),
+    ],
+    ids=repr,
 )
 def test_a_worker_survives_broker_errors_idle_and_busy_and_hears_doorbells_again(
     scenario: FaultScenario, relay: ScriptedRelay, broker: Broker, doorbell: Doorbell, trouble: Lost
@@ -201,7 +211,7 @@ def test_a_worker_started_on_a_failing_broker_sends_at_once_and_consumes_later(
 ) -> None:
     Full().begin(broker)
     scenario.producer.add_people(["ann"])
-    with worker(scenario.environment, tmp_path) as running:
+    with worker(scenario.environment, tmp_path, processes=1, start=fork_server.start) as running:
         running.wait_until_ready()
         scenario.producer.emit("ann")
         scenario.until_all_ended()
@@ -218,18 +228,9 @@ def test_beat_survives_broker_errors_at_its_start_and_later_and_sends_again_afte
 ) -> None:
     log, trouble = tmp_path / "beat.log", NoSnapshot()
     trouble.begin(broker)
-    command = (
-        executable,
-        "-m",
-        "celery",
-        "-A",
-        "tests.support.frequent_beat",
-        "beat",
-        "-s",
-        str(tmp_path / "schedule"),
-    )
-    with log.open("wb") as output:
-        beat = Popen(command, env=scenario.environment, stdout=output, stderr=STDOUT)
+    options = ("-A", "tests.support.frequent_beat", "beat", "-s", str(tmp_path / "schedule"))
+    log.touch()
+    beat = fork_server.start("celery", *options, environment=scenario.environment, log=log)
     try:
         until(lambda: "Connection error" in log.read_text())
         trouble.end(broker)
@@ -241,5 +242,5 @@ def test_beat_survives_broker_errors_at_its_start_and_later_and_sends_again_afte
         until(lambda: broker.client.llen("notify.upkeep") != sent)
         assert beat.poll() is None
     finally:
-        beat.terminate()
+        beat.send_signal(SIGTERM)
         beat.wait(20)

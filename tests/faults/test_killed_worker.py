@@ -9,12 +9,13 @@ import pytest
 
 from notify.delivery.recorder import MOST_ROWS
 from notify.store.database import Database
+from tests.support import fork_server
 from tests.support.harness import WorkerHarness, usernames
 from tests.support.smtp import Received, ScriptedRelay
 from tests.support.wait import until
 from tests.support.worker import worker
 
-EVENTS, PEOPLE = 100, 20
+EVENTS, PEOPLE = 50, 20
 EMAILS = EVENTS * PEOPLE
 SESSIONS = 8
 OPEN = "SELECT count(*) FROM notify.email_jobs WHERE status = 'pending'"
@@ -35,7 +36,7 @@ def test_all_emails_arrive_although_a_process_is_killed_while_it_sends(
     assert len(expected) == EMAILS
     changed = {"NOTIFY_SMTP_URL": relay.url, "NOTIFY_LEASE_SECONDS": "3", "NOTIFY_SMTP_SESSIONS": str(SESSIONS)}
 
-    with worker({**environment, **changed}, tmp_path) as running:
+    with worker({**environment, **changed}, tmp_path, start=fork_server.start) as running:
         relay.wait_for(EMAILS // 5, timeout=60)
         running.kill_one_child()
         killed_at = len(relay.emails)

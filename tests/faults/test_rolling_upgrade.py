@@ -48,7 +48,7 @@ def test_old_and_new_code_share_the_work_on_the_new_schema(
 
 
 def where_notify_is(environment: Mapping[str, str]) -> str:
-    line = (sys.executable, "-c", "import notify.worker.tasks as found; print(found.__file__)")
+    line = (sys.executable, "-c", "import notify; print(notify.__file__)")
     return check_output(line, env=environment, text=True).strip()
 
 

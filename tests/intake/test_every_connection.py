@@ -3,10 +3,9 @@
 from asyncio import AbstractEventLoop
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from os import environ
 from pathlib import Path
 from signal import SIGKILL
-from subprocess import run
-from sys import executable
 from typing import Any
 
 import psycopg
@@ -21,6 +20,7 @@ from notify.store.database import Database
 from notify.store.directory import directory
 from notify.store.tables.emails import events
 from notify.store.tables.statuses import commit_statuses
+from tests.support import fork_server, killed_before_the_ring
 from tests.support.doorbell import RecordingDoorbell
 from tests.support.harness import WorkerHarness, comment
 from tests.support.servers import in_words
@@ -28,7 +28,6 @@ from tests.support.smtp import ScriptedRelay
 from tests.support.transactions import AUTOCOMMIT, KINDS, TELL_OF_ROLLBACKS, Application, Open, application, event_loop
 from tests.support.wait import until
 
-ROOT = Path(__file__).parents[2]
 STATUS = {
     "forge": "github",
     "repository": "acme/app",
@@ -37,24 +36,6 @@ STATUS = {
     "kind": "status",
     "state": "success",
 }
-
-
-# The doorbell kills the application, so that nothing happens after the commit.
-KILLED_BEFORE_THE_RING = """
-import os, signal, sys
-from tests.support.harness import WorkerHarness, comment
-from tests.support.transactions import KINDS, application, event_loop
-
-class DeadlyDoorbell:
-    def ring(self, stage):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-url, kind = sys.argv[1:]
-with event_loop() as loop, application(KINDS[kind], url, loop) as app:
-    app.emit(comment(key="k1", reviewers=["ann"]), doorbell=DeadlyDoorbell())
-    app.commit()
-    signal.pause()
-"""
 
 
 class Undone(Exception):
@@ -245,14 +226,15 @@ def test_a_prepared_transaction_is_told_once_another_connection_commits_it(
 
 @pytest.mark.parametrize("kind", ["Session", "AsyncSession on asyncpg", "psycopg", "async psycopg", "asyncpg"])
 def test_an_application_killed_between_its_commit_and_the_ring_is_heard_once(
-    database: Database, relay: ScriptedRelay, kind: str
+    database: Database, relay: ScriptedRelay, kind: str, tmp_path: Path
 ) -> None:
     harness = WorkerHarness(database, relay.url)
     with database.begin() as connection:
         directory.put_person(connection, Person(username="ann", email="ann@example.com"))
     url = in_words(database.engine.url)
-    killed = run([executable, "-c", KILLED_BEFORE_THE_RING, url, kind], cwd=ROOT, timeout=60, check=False)
-    assert killed.returncode == -SIGKILL
+    module, log = killed_before_the_ring.__name__, tmp_path / "application.log"
+    killed = fork_server.start(module, url, kind, environment=environ, log=log)
+    assert killed.wait(60) == -SIGKILL, log.read_text()
     for _ in range(2):
         harness.fan_out()
         harness.drain()
