@@ -14,7 +14,6 @@ from notify.embedded.commands import COMMANDS, environment
 from notify.embedded.ports import free_port
 from notify.embedded.stack import WORKER_NAME, Stack
 from notify.settings import Settings
-from tests.support import fork_server
 from tests.support.wait import until
 from tests.support.worker import worker
 
@@ -47,12 +46,13 @@ def lonely(stack: Stack) -> Iterator[httpx.Client]:
 def flower(lonely: httpx.Client, stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """Flower, which has all of a worker's answers, each of which comes by itself, and has seen one task."""
     folder = tmp_path_factory.mktemp("worker")
-    with worker(environment(stack.settings), folder, processes=1, name=WORKER_NAME, start=fork_server.start) as running:
+    with worker(environment(stack.settings), folder, processes=1, name=WORKER_NAME) as running:
         running.wait_until_serving()
         until(lambda: lonely.get("/api/workers?refresh=1").json().get(WORKER_NAME, {}).keys() >= INSPECTED, seconds=60)
         wiring.celery_app(stack.settings).send_task("notify.upkeep.stats")
         until(lambda: lonely.get("/api/tasks?state=SUCCESS").json())
         yield lonely
+        running.vanish()
 
 
 def test_queues_are_shown_while_no_worker_is_known(lonely: httpx.Client) -> None:

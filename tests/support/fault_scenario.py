@@ -9,7 +9,6 @@ from tempfile import mkdtemp
 from sqlalchemy import text
 
 from notify.store.database import Database
-from tests.support import fork_server
 from tests.support.bare_worker import BareWorker, bare_worker
 from tests.support.checker import Evidence, Summary, Tables, check, tables, watched
 from tests.support.harness import WorkerHarness
@@ -83,7 +82,7 @@ class FaultScenario:
         """A running Celery worker, in a folder of its own; it is killed at the end."""
         folder = Path(mkdtemp(dir=self._folder))
         settings = {**self.environment, **_settings(changes)}
-        with worker(settings, folder, processes=processes, start=fork_server.start) as running:
+        with worker(settings, folder, processes=processes) as running:
             running.wait_until_serving()
             yield running
             running.vanish()

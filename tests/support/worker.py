@@ -78,7 +78,7 @@ def worker(
     processes: int = 2,
     include: str | None = None,
     name: str | None = None,
-    start: fork_server.Start = fork_server.spawn,
+    start: fork_server.Start = fork_server.start,
 ) -> Iterator[RunningWorker]:
     """
     A prefork worker on every queue, which may not be working yet.
@@ -87,7 +87,7 @@ def worker(
         folder: For its log.
         include: A module with a test's own tasks.
         name: Celery's name for it; None: the one that it takes by itself.
-        start: ``fork_server.start`` saves a second, for tests that are not about the worker's own start.
+        start: ``fork_server.spawn`` for tests of what a worker does before it serves.
     """
     log = folder / "worker.log"
     log.write_bytes(b"")

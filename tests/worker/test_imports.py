@@ -10,7 +10,7 @@ import pytest
 from notify import wiring
 from notify.settings import Settings
 from notify.store.database import Database
-from tests.support import imported_modules
+from tests.support import fork_server, imported_modules
 from tests.support.fault_scenario import fault_scenario
 from tests.support.smtp import ScriptedRelay
 from tests.support.wait import until
@@ -48,7 +48,9 @@ def modules(
     """What a worker's process has imported after an event and an email; and what it imported after the fork."""
     with fault_scenario(database, environment, relay, tmp_path) as here:
         here.emit("ann")
-        with worker(here.environment, tmp_path, processes=1, include=imported_modules.__name__) as running:
+        with worker(
+            here.environment, tmp_path, processes=1, include=imported_modules.__name__, start=fork_server.spawn
+        ) as running:
             running.wait_until_serving()
             here.until_all_ended()
             assert len(relay.emails) == 1

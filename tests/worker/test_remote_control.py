@@ -81,6 +81,7 @@ def test_over_the_broker_a_worker_can_be_inspected_but_not_changed(
         ours.send_task(QUEUE, task_id=revoked)
         until(lambda: task_ended(running))
         assert len(running.children) == 1
+        running.vanish()
 
     assert refused == dict.fromkeys(CHANGING, True)
     assert [name for name, answer in seen.items() if "error" in answer] == []
@@ -108,3 +109,4 @@ def test_a_task_from_a_stranger_has_notifys_limits_and_none_of_its_own(
         until(lambda: running.log.read_text().count("succeeded in") == 3)
 
         assert running.children == before
+        running.vanish()

@@ -75,6 +75,7 @@ def test_a_worker_and_another_application_on_one_redis_take_nothing_from_each_ot
         assert stranger.control.ping(timeout=0.5) == []
         assert running.process.poll() is None
         assert LOST not in running.log.read_text()
+        running.vanish()
 
 
 def test_a_worker_for_a_foreign_queue_does_not_start(environment: Mapping[str, str]) -> None:

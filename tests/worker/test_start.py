@@ -8,7 +8,6 @@ from sys import executable
 import pytest
 import redis
 
-from tests.support import fork_server
 from tests.support.worker import worker
 
 
@@ -38,7 +37,7 @@ def test_a_starting_worker_asks_no_other_worker_and_waits_for_no_answer(
 ) -> None:
     with redis.Redis.from_url(environment["NOTIFY_BROKER_URL"]) as broker, broker.pubsub() as listening:
         listening.psubscribe("*pidbox*")
-        with worker(environment, tmp_path, processes=1, start=fork_server.start) as running:
+        with worker(environment, tmp_path, processes=1) as running:
             running.wait_until_serving()
             running.vanish()
         broker.publish("notify.pidbox", "the end")
