@@ -1,26 +1,22 @@
 """One drain of both stages in a process of its own, without Celery: ``python -m tests.support.single_drain``."""
 
-import sys
 from collections.abc import Mapping
-from subprocess import run
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from notify.settings import load
 from notify.wiring import STAGE_NAMES
 from notify.worker.runtime import Runtime
+from tests.support import fork_server
 
 LIMIT_SECONDS = 60
 
 
 def drain_once(environment: Mapping[str, str]) -> tuple[int, str]:
-    """Fan out what is due, send what is due, and exit: the exit code, and what it wrote to standard error."""
-    done = run(
-        (sys.executable, "-m", "tests.support.single_drain"),
-        env={**environment, "PYTHONPATH": ":".join(sys.path)},
-        capture_output=True,
-        check=False,
-        timeout=LIMIT_SECONDS,
-    )
-    return done.returncode, done.stderr.decode()
+    """Fan out what is due, send what is due, and exit: the exit code, and what it wrote."""
+    with NamedTemporaryFile() as log:
+        process = fork_server.start("tests.support.single_drain", environment=environment, log=Path(log.name))
+        return process.wait(LIMIT_SECONDS), log.read().decode()
 
 
 def main() -> None:
