@@ -9,7 +9,7 @@ POLL_SECONDS = 0.01
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], *, seconds: float = 30) -> T:
+def until(condition: Callable[[], T], *, seconds: float = 30, every_seconds: float = POLL_SECONDS) -> T:
     """
     The first truthy answer of *condition*.
 
@@ -19,5 +19,5 @@ def until(condition: Callable[[], T], *, seconds: float = 30) -> T:
     end = monotonic() + seconds
     while not (answer := condition()):
         assert monotonic() < end, f"waited {seconds} s in vain, the last answer was {answer!r}"
-        sleep(POLL_SECONDS)
+        sleep(every_seconds)
     return answer
