@@ -19,8 +19,12 @@ from notify.store.tables.schema import INSTANT, OFTEN, index, metadata, optional
 work_items = Table(
     "work_items",
     metadata,
-    required("stage", Text, "The stage that works on it: fan_out or deliver."),
-    required("id", BigInteger, "Id of the event (fan_out) or the email job (deliver)."),
+    required("stage", Text, "The stage that works on it, such as fan_out or deliver."),
+    required(
+        "id",
+        BigInteger,
+        "Id in the stage's own table, such as of an event (fan_out) or an email job (deliver).",
+    ),
     required(
         "lane",
         SmallInteger,

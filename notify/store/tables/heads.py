@@ -47,7 +47,7 @@ requests = Table(
     optional("base_uri", Text, "The green head that an incremental build starts from; null: none."),
     required("forced", Boolean, "Failed because it could not be validated.", default="false"),
     required("version", Integer, "Rises at every write; writers compare it."),
-    required("created_at", INSTANT, "When the head was seen first.", default="now()"),
+    required("created_at", INSTANT, "When the head was taken in, or when its retry was asked for.", default="now()"),
     optional("finished_at", INSTANT, "When it reached its final state; null before."),
     PrimaryKeyConstraint("queue", "id"),
     UniqueConstraint("item_id"),

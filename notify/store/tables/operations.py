@@ -8,13 +8,15 @@ from notify.store.tables.schema import INSTANT, metadata, optional, required
 endpoints = Table(
     "endpoints",
     metadata,
-    required("endpoint", Text, "host:port of a relay, or forge and its name."),
-    required("state", Text, "closed: emails are sent; open: none is claimed.", default="'closed'"),
-    required("failures", Integer, "Consecutive relay failures, counted across all workers.", default="0"),
+    required("endpoint", Text, "host:port of a relay, or forge or webhook and its name."),
+    required("state", Text, "closed: it is used; open: nothing is claimed for it.", default="'closed'"),
+    required("failures", Integer, "Failures in a row, counted across all workers.", default="0"),
     required("openings", Integer, "Openings without a success in between; each doubles the wait.", default="0"),
-    optional("probe_at", INSTANT, "When one worker may probe the relay; null while closed."),
-    optional("reason", Text, "relay, configuration or throttle, then why; null: it never failed."),
-    optional("last_error", Text, "The relay's reply to the last failure; never contains a credential."),
+    optional("probe_at", INSTANT, "When one worker may probe it; null while closed."),
+    optional(
+        "reason", Text, "What was blamed, such as relay, configuration or throttle, then why; null: it never failed."
+    ),
+    optional("last_error", Text, "The answer to the last failure; never contains a credential."),
     required("changed_at", INSTANT, "When the state last changed.", default="now()"),
     optional("muted_at", INSTANT, "When an operator muted it: nothing is claimed; null: not muted."),
     optional("muted_because", Text, "The operator's reason; null: none was given."),
@@ -30,7 +32,7 @@ endpoints = Table(
     CheckConstraint("octet_length(last_error) <= 1024", name="last_error"),
     CheckConstraint("muted_because IS NULL OR muted_at IS NOT NULL", name="explained_while_muted"),
     CheckConstraint("octet_length(muted_because) <= 1024", name="muted_because"),
-    comment="One circuit breaker per relay or forge, shared by all workers.",
+    comment="One circuit breaker per relay, forge or webhook endpoint, shared by all workers.",
 )
 
 rate_buckets = Table(
@@ -89,7 +91,11 @@ process_totals = Table(
     metadata,
     required("process", Uuid, "The process; all zeros: the sum of all processes that are gone."),
     required("measure", Text, "What is counted, such as doorbell_sent, sweep_found, smtp or to_sent."),
-    required("label", Text, "A stage, an SMTP phase, or a histogram bucket's upper bound in seconds."),
+    required(
+        "label",
+        Text,
+        "A stage, an SMTP phase, a histogram bucket's upper bound in seconds, or what else the measure counts by.",
+    ),
     required("count", BigInteger, "How many."),
     required("seconds", Double, "Total duration; 0 where the measure has none."),
     required("changed_at", INSTANT, "When the process last added to it.", default="now()"),
