@@ -25,7 +25,7 @@ from notify.store.statuses.listing import StatusFilter
 
 MOST_SUSPECTS = 1_000
 # Whose commit a merge is the mirror may learn a little later; by then somebody is to be told.
-WAIT_FOR_MERGES = timedelta(seconds=2)
+WAIT_FOR_MERGES = timedelta(seconds=0.5)
 PATIENCE_FOR_MERGES = timedelta(seconds=30)
 
 WORDS = {
