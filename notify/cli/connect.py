@@ -39,6 +39,9 @@ def complete_settings() -> Iterator[Settings]:
         refuse_incomplete(settings)
         yield settings
         return
+    if of_stack := _of_running_stack(settings):
+        yield of_stack
+        return
     try:
         from notify.embedded.stack import stack_settings
     except ModuleNotFoundError as error:
@@ -52,13 +55,19 @@ def known_settings() -> Settings:
     settings = load(completed_later=True)
     if settings.database_url is not None:
         return settings
+    return _of_running_stack(settings) or settings
+
+
+def _of_running_stack(settings: Settings) -> Settings | None:
+    """Those of the embedded stack, if one is up; without importing what one is made of, which takes half a second."""
     try:
-        from notify.embedded.completion import for_running_stack
+        from notify.embedded.completion import for_running_stack, replaced
         from notify.embedded.data_folder import running
     except ModuleNotFoundError:
-        return settings
-    stack = running(settings.data_dir)
-    return for_running_stack(settings, stack.settings) if stack else settings
+        return None
+    data_dir = settings.data_dir.resolve()
+    stack = running(data_dir)
+    return for_running_stack(replaced(settings, data_dir=data_dir), stack.settings) if stack and stack.ready else None
 
 
 @contextmanager

@@ -223,6 +223,21 @@ def test_the_links_of_a_preview_lead_to_the_port_that_is_configured_or_in_use(
     assert f"http://127.0.0.1:{8456 if is_up else 8123}/preferences/" in shown
 
 
+def test_a_command_beside_a_running_stack_uses_its_database(
+    notify: Notify, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    of_stack = {name: environment[f"NOTIFY_{name.upper()}"] for name in ("database_url", "broker_url", "secret_keys")}
+    for name in ("DATABASE_URL", "BROKER_URL", "MAIL_FROM", "PUBLIC_URL", "SECRET_KEYS"):
+        monkeypatch.delenv(f"NOTIFY_{name}")
+    monkeypatch.setenv("NOTIFY_DATA_DIR", str(tmp_path))
+    RunningStack(ProcessId.of("notify", os.getpid()), ready=True, settings=of_stack).save(tmp_path)
+
+    notify("token", "create", "--name", "ci", "--scope", "events:write")
+
+    assert [one["name"] for one in notify("token", "list", "--json").json] == ["ci"]
+    assert [path.name for path in tmp_path.iterdir()] == ["stack.json"], "no server has been started here"
+
+
 def test_a_preview_of_an_unknown_type_is_an_error(notify: Notify) -> None:
     assert isinstance(notify("preview", "cl.sneezed").error, NotifyError)
 
