@@ -6,7 +6,6 @@ the arguments, the environment, the folder and the three streams, and ends with 
 runs at a time.
 """
 
-import gc
 import json
 import os
 import socket
@@ -92,6 +91,5 @@ if __name__ == "__main__":
     modules = {f"notify.cli.{target.partition('.')[0]}" for target in COMMANDS.values()}
     for module in [*modules, "notify.embedded.stack", "celery.app"]:
         import_module(module)
-    gc.freeze()  # what is imported need not be collected at the end of each command
     serve(socket.socket(fileno=int(sys.argv[1])))
     main()
