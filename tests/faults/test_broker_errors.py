@@ -172,7 +172,8 @@ def test_a_worker_survives_broker_errors_idle_and_busy_and_hears_doorbells_again
     scenario: FaultScenario, relay: ScriptedRelay, broker: Broker, doorbell: Doorbell, trouble: Lost
 ) -> None:
     scenario.producer.add_people(["ann", "bob", "cy"])
-    with scenario.worker() as running:
+    # While one process sends, the other's place has the worker ask the broker.
+    with scenario.worker(processes=2) as running:
         until_noticed(running, partial(trouble.begin, broker))
         scenario.producer.emit("ann")
         scenario.until_all_ended()

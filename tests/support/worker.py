@@ -34,12 +34,17 @@ class RunningWorker:
 
     def wait_until_ready(self) -> None:
         """Return when all of its processes sweep."""
-        until(lambda: self.log.read_text().count("worker.ready") >= self.processes, seconds=60)
+        until(lambda: self._logged("worker.ready") >= self.processes, seconds=60)
 
     def wait_until_serving(self) -> None:
         """Return when Celery consumes as well; fails if one of its processes dies before that."""
-        until(lambda: " ready." in self.log.read_text(), seconds=60)
+        until(lambda: self._logged(" ready."), seconds=60)
         self.wait_until_ready()
+
+    def _logged(self, words: str) -> int:
+        """How often; fails if it has ended."""
+        assert self.process.poll() is None, self.log.read_text()
+        return self.log.read_text().count(words)
 
     def wait_until_doorbells_arrive(self, doorbell: Doorbell) -> None:
         """Return when a task has ended that was sent after this was called, so that both ends are connected."""
