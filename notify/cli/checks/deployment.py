@@ -37,7 +37,7 @@ def broker(deployment: Deployment) -> Sequence[Finding]:
     app = wiring.celery_app(deployment.settings)
     try:
         with app.connection_for_write(connect_timeout=BROKER_SECONDS) as connection:
-            connection.ensure_connection(max_retries=1, timeout=BROKER_SECONDS)
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=BROKER_SECONDS)
             return [Finding("broker", True, f"{connection.transport.driver_type} answers", why, fix)]
     except Exception as error:  # noqa: BLE001 - every transport has errors of its own
         return [Finding("broker", False, f"no answer: {type(error).__name__}", why, fix)]
