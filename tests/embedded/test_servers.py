@@ -10,6 +10,8 @@ import psutil
 import psycopg
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from notify.embedded.postgres import PostgresServer
 from notify.embedded.processes import ServerDidNotStart
@@ -42,44 +44,44 @@ def test_a_server_has_given_options_beside_its_own(tmp_path: Path) -> None:
         assert connection.execute("SHOW listen_addresses").fetchone() == ("",)
 
 
-def test_data_survives_a_restart(tmp_path: Path) -> None:
-    with PostgresServer(tmp_path) as server:
+def test_data_survives_a_restart(data_dir: Path) -> None:
+    with PostgresServer(data_dir) as server:
         write(server, "kept")
-    with PostgresServer(tmp_path) as server:
+    with PostgresServer(data_dir) as server:
         assert words(server) == ["kept"]
 
 
-def test_a_stopped_server_leaves_no_process(tmp_path: Path) -> None:
-    with PostgresServer(tmp_path) as server, psycopg.connect(server.url):
+def test_a_stopped_server_leaves_no_process(data_dir: Path) -> None:
+    with PostgresServer(data_dir) as server, psycopg.connect(server.url):
         assert processes_on(server)
     assert not processes_on(server)
 
 
-def test_committed_data_survives_the_kill_of_every_server_process(tmp_path: Path) -> None:
-    killed = PostgresServer(tmp_path)
+def test_committed_data_survives_the_kill_of_every_server_process(data_dir: Path) -> None:
+    killed = PostgresServer(data_dir)
     killed.start()
     write(killed, "kept")
     for pid in processes_on(killed):
         with suppress(ProcessLookupError):  # it ended when the first of them did
             os.kill(pid, SIGKILL)
-    with PostgresServer(tmp_path) as server:
+    with PostgresServer(data_dir) as server:
         assert words(server) == ["kept"]
     killed.stop()
 
 
-def test_a_server_whose_owner_died_is_replaced(tmp_path: Path) -> None:
-    orphan = PostgresServer(tmp_path)
+def test_a_server_whose_owner_died_is_replaced(data_dir: Path) -> None:
+    orphan = PostgresServer(data_dir)
     orphan.start()
     write(orphan, "kept")
-    with PostgresServer(tmp_path) as server:
+    with PostgresServer(data_dir) as server:
         assert words(server) == ["kept"]
         assert orphan.process is not None
         assert orphan.process.poll() is not None
     orphan.stop()
 
 
-def test_a_session_that_outlived_its_server_does_not_prevent_a_restart(tmp_path: Path) -> None:
-    killed = PostgresServer(tmp_path)
+def test_a_session_that_outlived_its_server_does_not_prevent_a_restart(data_dir: Path) -> None:
+    killed = PostgresServer(data_dir)
     killed.start()
     write(killed, "kept")
     with psycopg.connect(killed.url, autocommit=True) as connection:
@@ -87,7 +89,7 @@ def test_a_session_that_outlived_its_server_does_not_prevent_a_restart(tmp_path:
         backend.suspend()
         assert killed.process is not None
         os.kill(killed.process.pid, SIGKILL)
-        with PostgresServer(tmp_path) as server:
+        with PostgresServer(data_dir) as server:
             assert words(server) == ["kept"]
             assert backend.pid not in processes_on(server)
     killed.stop()
@@ -111,23 +113,23 @@ def test_a_path_too_long_for_a_socket_is_no_obstacle(tmp_path: Path) -> None:
     assert not server.sockets.exists()
 
 
-def test_only_the_owner_may_enter_the_folder_of_the_socket(tmp_path: Path) -> None:
-    with PostgresServer(tmp_path) as server:
+def test_only_the_owner_may_enter_the_folder_of_the_socket(data_dir: Path) -> None:
+    with PostgresServer(data_dir) as server:
         assert S_IMODE(server.sockets.stat().st_mode) == 0o700
 
 
 def test_variables_for_another_postgresql_do_not_reach_this_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PGPORT", "1")
     monkeypatch.setenv("PGDATA", "/nonexistent")
-    with PostgresServer(tmp_path) as server:
+    with PostgresServer(data_dir) as server:
         write(server, "kept")
         assert words(server) == ["kept"]
 
 
-def test_a_broken_cluster_is_reported_with_its_log(tmp_path: Path) -> None:
-    with PostgresServer(tmp_path) as server:
+def test_a_broken_cluster_is_reported_with_its_log(data_dir: Path) -> None:
+    with PostgresServer(data_dir) as server:
         pass
     (server.cluster / "PG_VERSION").write_text("9.6\n")
     with pytest.raises(ServerDidNotStart) as refused:
@@ -157,7 +159,7 @@ def test_a_valkey_with_a_password_requires_it_and_shows_it_to_nobody(tmp_path: P
     with ValkeyServer(tmp_path, password="a word of its own") as server:
         assert redis.Redis.from_url(server.url).ping()
         with pytest.raises(redis.AuthenticationError):
-            redis.Redis(port=server.port).ping()
+            redis.Redis(port=server.port, retry=Retry(NoBackoff(), 0)).ping()
         assert server.process is not None
         assert "a word" not in " ".join(psutil.Process(server.process.pid).cmdline())
         assert S_IMODE((tmp_path / "valkey.conf").stat().st_mode) == 0o600

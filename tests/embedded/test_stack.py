@@ -11,7 +11,6 @@ from pathlib import Path
 from signal import SIGKILL, SIGTERM
 from socket import socket
 from stat import S_IMODE
-from subprocess import run
 
 import httpx
 import psutil
@@ -27,7 +26,6 @@ from notify.embedded.completion import as_string
 from notify.embedded.data_folder import AlreadyRunning, DataFolderBusy, RunningStack, locked, running
 from notify.embedded.forge.server import FORGE
 from notify.embedded.ports import LOOPBACK, listen
-from notify.embedded.postgres import PostgresServer
 from notify.embedded.stack import OldDataFolder, Stack, stack_settings
 from notify.settings import Settings
 from tests.support.supervisor import REAL, WATCHED, WEB, WITHOUT_WEB, Supervisor, supervised
@@ -40,23 +38,6 @@ MADE_UP = {"mail_from": "notify@example.com", "public_url": "https://notify.exam
 def new_data_dir(tmp_path: Path) -> Path:
     """A data folder that does not exist yet."""
     return tmp_path / "data"
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The stopped and migrated database of a data folder."""
-    data_dir = tmp_path_factory.mktemp("cluster")
-    with stack_settings(settings(data_dir)):
-        pass
-    return PostgresServer(data_dir).cluster
-
-
-@pytest.fixture
-def data_dir(new_data_dir: Path, cluster: Path) -> Path:
-    """A data folder with a migrated database: a start is quicker with it."""
-    new_data_dir.mkdir(mode=0o700)
-    run(["cp", "-Rp", cluster, new_data_dir], check=True)  # noqa: S607
-    return new_data_dir
 
 
 @pytest.fixture
