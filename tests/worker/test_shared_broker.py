@@ -4,8 +4,6 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import run
-from sys import executable
 from uuid import uuid4
 
 import pytest
@@ -17,6 +15,7 @@ from notify.domain.stages import DELIVER
 from notify.embedded.valkey import ValkeyServer
 from notify.settings import Settings
 from notify.store.database import Database
+from tests.support import fork_server
 from tests.support.harness import WorkerHarness, comment
 from tests.support.wait import until
 from tests.support.worker import TASK_ENDED, worker
@@ -78,9 +77,9 @@ def test_a_worker_and_another_application_on_one_redis_take_nothing_from_each_ot
         running.vanish()
 
 
-def test_a_worker_for_a_foreign_queue_does_not_start(environment: Mapping[str, str]) -> None:
-    command = (executable, "-m", "notify.worker", "--queues", "deliver")
-    ended = run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+def test_a_worker_for_a_foreign_queue_does_not_start(environment: Mapping[str, str], tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    started = fork_server.start("notify.worker", "--queues", "deliver", environment=environment, log=log)
 
-    assert ended.returncode != 0
-    assert "deliver" in ended.stdout + ended.stderr
+    assert started.wait(60) != 0
+    assert "deliver" in log.read_text()
