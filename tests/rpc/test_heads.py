@@ -71,6 +71,27 @@ def ingest(queue: str, headers: Mapping[str, str] | None = None) -> dict[str, An
     return {"method": INGEST, "body": {"queue": queue}, "metadata": metadata}
 
 
+@dataclass(frozen=True)
+class SlowGit:
+    """A git that waits while *held* exists, and makes *asked* when it begins to wait."""
+
+    folder: Path
+
+    @property
+    def held(self) -> Path:
+        return self.folder / "held"
+
+    @property
+    def asked(self) -> Path:
+        return self.folder / "asked"
+
+    def write(self) -> None:
+        script = self.folder / "git"
+        waiting = f"while test -e {self.held}; do touch {self.asked}; sleep 0.05; done"
+        script.write_text(f'#!/bin/sh\n{waiting}\nexec {GIT} "$@"\n')
+        script.chmod(0o755)
+
+
 @contextmanager
 def serving(environment: Mapping[str, str], log: Path) -> Iterator[Server]:
     port = free_port()
@@ -105,8 +126,17 @@ def settings(database_url: str, broker_server: str, tmp_path_factory: pytest.Tem
 
 
 @pytest.fixture(scope="module")
-def server(settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(settings, tmp_path_factory.mktemp("server") / "server.log") as started:
+def slow_git(tmp_path_factory: pytest.TempPathFactory) -> SlowGit:
+    made = SlowGit(tmp_path_factory.mktemp("bin"))
+    made.write()
+    return made
+
+
+@pytest.fixture(scope="module")
+def server(settings: dict[str, str], slow_git: SlowGit, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose git can be made slow; the last test stops it."""
+    environment = {**settings, "PATH": f"{slow_git.folder}:{settings['PATH']}"}
+    with serving(environment, tmp_path_factory.mktemp("server") / "server.log") as started:
         yield started
 
 
@@ -201,33 +231,6 @@ def test_while_the_database_is_away_calls_are_told_so_and_the_containers_probes_
     assert [one["body"] for one in healthy] == [{"status": "SERVING"}] * 3
 
 
-def test_a_server_that_is_told_to_stop_finishes_the_call_that_is_under_way(
-    settings: dict[str, str],
-    database: Database,
-    program: Program,  # noqa: F811
-    tmp_path: Path,
-) -> None:
-    asked, go_on = tmp_path / "asked", tmp_path / "go-on"
-    slow = tmp_path / "bin" / "git"
-    slow.parent.mkdir()
-    slow.write_text(f'#!/bin/sh\ntouch {asked}\nwhile ! test -e {go_on}; do sleep 0.05; done\nexec {GIT} "$@"\n')
-    slow.chmod(0o755)
-    headers = program(Scope.EVENTS_WRITE)
-    path = f"{slow.parent}:{settings['PATH']}"
-    with (
-        serving({**settings, "PATH": path}, tmp_path / "server.log") as server,
-        ThreadPoolExecutor(1) as thread,
-    ):
-        answer = thread.submit(codes, server, ingest("app/main", headers))
-        until(asked.exists)
-        server.process.send_signal(SIGTERM)
-        until(lambda: "grpc.stopping" in server.log.read_text(encoding="utf-8"))
-        go_on.touch()
-        assert answer.result() == ["OK"]
-        assert server.process.wait(30) == 0
-    assert len(requests(database)) == 1
-
-
 def test_a_busy_port_is_named_in_one_sentence(settings: dict[str, str]) -> None:
     with listen("127.0.0.1", 0) as busy:
         port = busy.getsockname()[1]
@@ -245,3 +248,22 @@ def test_a_typo_in_a_setting_of_the_server_stops_it_and_names_the_setting(
 ) -> None:
     monkeypatch.setenv("NOTIFY_GRPC_PROT", "1")
     assert "did you mean NOTIFY_GRPC_PORT?" in str(notify("grpc").error)
+
+
+def test_a_server_that_is_told_to_stop_finishes_the_call_that_is_under_way(
+    server: Server,
+    slow_git: SlowGit,
+    database: Database,
+    program: Program,  # noqa: F811
+) -> None:
+    headers = program(Scope.EVENTS_WRITE)
+    slow_git.held.touch()
+    with ThreadPoolExecutor(1) as thread:
+        answer = thread.submit(codes, server, ingest("app/main", headers))
+        until(slow_git.asked.exists)
+        server.process.send_signal(SIGTERM)
+        until(lambda: "grpc.stopping" in server.log.read_text(encoding="utf-8"))
+        slow_git.held.unlink()
+        assert answer.result() == ["OK"]
+        assert server.process.wait(30) == 0
+    assert len(requests(database)) == 1
