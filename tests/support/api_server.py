@@ -15,14 +15,22 @@ APPLICATION = "notify.api.app:create_app"
 
 @contextmanager
 def served(
-    environment: Mapping[str, str], log: Path, *, application: str = APPLICATION, options: tuple[str, ...] = ()
+    environment: Mapping[str, str],
+    log: Path,
+    *,
+    application: str = APPLICATION,
+    options: tuple[str, ...] = (),
+    start: fork_server.Start = fork_server.start,
 ) -> Iterator[str]:
-    """The address of a server; a caller that comes before it has started waits in the socket's queue."""
+    """
+    The address of a server; a caller that comes before it has started waits in the socket's queue.
+
+    Args:
+        start: ``fork_server.spawn`` where its times are measured.
+    """
     module, *words = _command(application)
     with create_server(("127.0.0.1", 0), backlog=2048) as listening:
-        process = fork_server.start(
-            module, *words, "--fd", "{fd}", *options, environment=environment, log=log, listening=listening
-        )
+        process = start(module, *words, "--fd", "{fd}", *options, environment=environment, log=log, listening=listening)
         try:
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         finally:
