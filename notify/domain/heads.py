@@ -167,6 +167,11 @@ class Request:
         """Whether it is at its end, nothing was found out about its head, and no newer head was the reason."""
         return self.forced or self.state is RequestState.CANCELLED
 
+    @property
+    def is_replaceable(self) -> bool:
+        """Whether another request may have its head: nothing was found out about it, for whatever reason."""
+        return self.is_retriable or self.state is RequestState.SUPERSEDED
+
 
 @dataclass(frozen=True, slots=True)
 class ProjectResult:

@@ -6,8 +6,8 @@ from notify import checkpoints
 from notify.checkpoints import Checkpoint, no_checkpoint
 from notify.domain.errors import NotifyError
 from notify.domain.forge_settings import QueueSettings
-from notify.domain.head_ports import AlreadyExists, NotFound, SourceControl, Stores
-from notify.domain.heads import QUEUE_NAME, Request, RequestId
+from notify.domain.head_ports import AlreadyExists, NotFound, SourceControl, Stores, VersionMismatch
+from notify.domain.heads import QUEUE_NAME, Request, RequestId, RequestState
 from notify.heads.queue_rows import advance_latest
 
 REQUEST_NUMBERS = "request"
@@ -38,14 +38,48 @@ def ingest(
     """
     The request that validates the queue's newest head, new or known.
 
+    A head that gave way to another is the newest again after history was rewritten, or if a process that had read an
+    older head was slow to take it in. It gets a new request.
+
     Raises:
         InvalidQueueName: It is no name.
         UnknownQueue: No such queue is configured; ``known`` names those that are.
         EmptyQueue: Its ref does not exist.
         SourceControlUnavailable: Nothing was stored.
     """
-    uri = head_of(source_of(configured(name, queues)))
-    return with_request(_claimed(name, uri, stores, checkpoint), uri, stores, checkpoint)
+    source = source_of(configured(name, queues))
+    uri = head_of(source)
+    try:
+        id_ = stores.uris.get_id_by_uri(name, uri)
+    except NotFound:
+        return _with_request(_claimed(name, uri, stores, checkpoint), uri, stores, checkpoint)
+    try:
+        known = stores.requests.get(id_)
+    except NotFound:  # a process ended after its claim
+        return _with_request(id_, uri, stores, checkpoint)
+    if known.state is not RequestState.SUPERSEDED:
+        return id_
+    new = replaced(known, source, stores, checkpoint)
+    return new or ingest(name, queues=queues, source_of=source_of, stores=stores, checkpoint=checkpoint)
+
+
+def replaced(old: Request, source: SourceControl, stores: Stores, checkpoint: Checkpoint) -> RequestId | None:
+    """
+    A new request for the head of an old one, which stays as it is; None: the ref is at another commit.
+
+    Of several that replace it at once, one makes the request and all get its id.
+    """
+    # The number first: whatever is not at the ref yet when we look is numbered after it, and comes after this request.
+    id_ = _numbered(old.id.queue, stores, checkpoint)
+    if head_of(source) != old.uri:
+        return None
+    try:
+        stores.uris.move(old.id.queue, old.uri, old=old.id, new=id_)
+    except VersionMismatch:
+        id_ = stores.uris.get_id_by_uri(old.id.queue, old.uri)
+    else:
+        checkpoint(checkpoints.HEADS_URI_CLAIMED)
+    return _with_request(id_, old.uri, stores, checkpoint)
 
 
 def configured(name: str, queues: Mapping[str, QueueSettings]) -> QueueSettings:
@@ -75,14 +109,14 @@ def head_of(source: SourceControl) -> str:
         raise EmptyQueue(**error.facts) from None
 
 
-def numbered(queue: str, stores: Stores, checkpoint: Checkpoint) -> RequestId:
+def _numbered(queue: str, stores: Stores, checkpoint: Checkpoint) -> RequestId:
     """A new request's id."""
     id_ = RequestId(queue, stores.counters.next(queue, REQUEST_NUMBERS))
     checkpoint(checkpoints.HEADS_NUMBERED)
     return id_
 
 
-def with_request(id_: RequestId, uri: str, stores: Stores, checkpoint: Checkpoint) -> RequestId:
+def _with_request(id_: RequestId, uri: str, stores: Stores, checkpoint: Checkpoint) -> RequestId:
     """The id that has claimed the URI, whose request exists now: another process may have ended after the claim."""
     try:
         stores.requests.create(Request(id=id_, uri=uri))
@@ -94,11 +128,8 @@ def with_request(id_: RequestId, uri: str, stores: Stores, checkpoint: Checkpoin
 
 
 def _claimed(queue: str, uri: str, stores: Stores, checkpoint: Checkpoint) -> RequestId:
-    """The one request of this head."""
-    try:
-        return stores.uris.get_id_by_uri(queue, uri)
-    except NotFound:
-        id_ = numbered(queue, stores, checkpoint)
+    """The one request of this new head."""
+    id_ = _numbered(queue, stores, checkpoint)
     try:
         stores.uris.create(queue, uri, id_)
     except AlreadyExists:

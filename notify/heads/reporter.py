@@ -71,7 +71,7 @@ class CommitAndMail:
                 commits = self._suspected(request)
         with self.database.begin() as connection:
             queues.lock(connection, self.queue.name)
-            if not request.is_retriable or requests.has_head(connection, request):
+            if not request.is_replaceable or requests.has_head(connection, request):
                 self._show(connection, request, build)
             suspects = people.suspects(connection, commits, forge=self.queue.forge)
             waits = not last and self._may_learn_more(connection, request, suspects)

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from notify import checkpoints
 from notify.checkpoints import Checkpoint, no_checkpoint
 from notify.domain.errors import NotifyError
 from notify.domain.forge_settings import QueueSettings
-from notify.domain.head_ports import Stores, VersionMismatch
+from notify.domain.head_ports import Stores
 from notify.domain.heads import Request, RequestId, RequestState
-from notify.heads.ingest import SourceOf, configured, head_of, numbered, with_request
+from notify.heads.ingest import SourceOf, configured, replaced
 
 
 class CannotRetry(NotifyError):
@@ -33,7 +32,7 @@ class HeadIsBroken(CannotRetry):
 
 
 class Superseded(CannotRetry):
-    """The queue's newest request gave way to another: push a commit to have it validated."""
+    """The queue's newest request gave way to another: take in the queue's head instead."""
 
 
 class NotTheHead(CannotRetry):
@@ -73,17 +72,10 @@ def retry(
     """
     source = source_of(configured(name, queues))
     old = _unvalidated(name, stores)
-    # The number first: whatever is not at the ref yet when we look is numbered after it, and comes after this request.
-    id_ = numbered(name, stores, checkpoint)
-    if head_of(source) != old.uri:
+    new = replaced(old, source, stores, checkpoint)
+    if new is None:
         raise NotTheHead(request=old.id)
-    try:
-        stores.uris.move(name, old.uri, old=old.id, new=id_)
-    except VersionMismatch:
-        id_ = stores.uris.get_id_by_uri(name, old.uri)
-    else:
-        checkpoint(checkpoints.HEADS_URI_CLAIMED)
-    return with_request(id_, old.uri, stores, checkpoint)
+    return new
 
 
 def _unvalidated(name: str, stores: Stores) -> Request:

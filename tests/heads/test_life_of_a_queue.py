@@ -104,8 +104,22 @@ class LifeOfAQueue(RuleBasedStateMachine):
     def take_in(self, fuse: int | None) -> None:
         stores = self._stores(Fuse(fuse))
         with suppress(Killed, SourceControlUnavailable):
-            ingest(NAME, queues={NAME: self.queue}, source_of=lambda _: self._reached(), stores=stores)
+            id_ = ingest(NAME, queues={NAME: self.queue}, source_of=lambda _: self._reached(), stores=stores)
+            taken_in = self.requests.get(id_)
+            assert taken_in.uri == self.source.latest()
+            assert taken_in.state is not RequestState.SUPERSEDED
         self._note_requests()
+
+    @precondition(lambda self: self._superseded())
+    @rule(data=st.data(), fuse=FUSES)
+    def come_back(self, data: st.DataObject, fuse: int | None) -> None:
+        """The ref is forced back to a head that gave way to another."""
+        request = self.requests.get(data.draw(st.sampled_from(self._superseded())))
+        self.remote.point(MAIN, Head.parse(request.uri).sha)
+        self.take_in(fuse)
+
+    def _superseded(self) -> list[RequestId]:
+        return sorted(id_ for id_, one in self.requests.rows.items() if one.state is RequestState.SUPERSEDED)
 
     @rule(fuse=FUSES)
     def retry(self, fuse: int | None) -> None:
@@ -186,11 +200,11 @@ class LifeOfAQueue(RuleBasedStateMachine):
     def each_head_has_one_request_of_which_something_may_be_found_out(self) -> None:
         newest = {one.uri: id_ for id_, one in sorted(self.requests.rows.items())}
         for id_, one in self.requests.rows.items():
-            assert id_ == newest[one.uri] or one.is_retriable
+            assert id_ == newest[one.uri] or one.is_replaceable
             # A claim may be ahead of its row.
             assert self.uris.rows[NAME, one.uri] == newest[one.uri] or (
                 self.uris.rows[NAME, one.uri] not in self.requests.rows
-                and self.requests.get(newest[one.uri]).is_retriable
+                and self.requests.get(newest[one.uri]).is_replaceable
             )
 
     @invariant()
@@ -279,4 +293,4 @@ class LifeOfAQueue(RuleBasedStateMachine):
 
 
 TestLifeOfAQueue = LifeOfAQueue.TestCase
-TestLifeOfAQueue.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestLifeOfAQueue.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)

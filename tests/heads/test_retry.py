@@ -27,7 +27,7 @@ from notify.store.database import Database
 from notify.store.heads import requests
 from notify.store.heads.requests import Counters
 from tests.support.head_peers import Killed
-from tests.support.queues import World, queue_settings, world_of
+from tests.support.queues import MAIN, World, queue_settings, world_of
 from tests.support.remotes import MemoryRemote, MemorySourceControl
 from tests.support.told_heads import QUEUE, Story
 from tests.support.wait import until
@@ -365,3 +365,50 @@ def test_a_head_that_cannot_be_validated_again_either_is_told_again(story: Story
 def steps_of(story: Story) -> Steps:
     """What another worker of the queue has."""
     return story.world.queues.steps(QUEUE, freed=lambda _: None, checkpoint=lambda _: None)
+
+
+def superseded_and_back(world: World) -> tuple[RequestId, RequestId]:
+    """A head that gave way to another, and the ref is at it again; both requests."""
+    sha = world.push()
+    first = world.queues.ingest(QUEUE)
+    world.push()
+    second = ended(world, BuildStatus.SUCCESS)
+    world.remotes[QUEUE].point(MAIN, sha)
+    return first, second
+
+
+def test_a_superseded_head_that_the_ref_comes_back_to_is_validated(world: World) -> None:
+    first, second = superseded_and_back(world)
+    third = world.queues.ingest(QUEUE)
+    assert third.number > second.number
+    assert world.queues.ingest(QUEUE) == third
+    again(world, third, BuildStatus.SUCCESS)
+    assert [world.get(one).state for one in (first, third)] == [RequestState.SUPERSEDED, RequestState.SUCCEEDED]
+    assert world.stores.queues.get(QUEUE).last_green_uri == world.get(first).uri
+
+
+def test_a_head_that_gave_way_to_an_older_one_is_validated_after_the_next_look(
+    slow: World, happens: list[Callable[[], object]]
+) -> None:
+    def push() -> None:
+        slow.push()
+        slow.queues.ingest(QUEUE)
+
+    slow.push()
+    happens.append(push)
+    late = slow.queues.ingest(QUEUE)
+    slow.drain()
+    newest = slow.queues.ingest(QUEUE)
+    slow.end(late)
+    slow.drain()
+    again(slow, newest, BuildStatus.SUCCESS)
+    assert slow.stores.queues.get(QUEUE).last_green_request_id == newest.number > late.number
+    assert slow.get(newest).uri == slow.queues.source(QUEUE).latest()
+
+
+def test_who_finishes_a_superseded_request_late_shows_nothing_over_the_new_one(story: Story) -> None:
+    first, _ = superseded_and_back(story.world)
+    again(story.world, story.world.queues.ingest(QUEUE), BuildStatus.SUCCESS)
+    request = story.world.get(first)
+    assert steps_of(story).advance(request) is None
+    assert story.shown(request.uri.rpartition("/")[2]) == (f"notify/{QUEUE}", "success")
