@@ -7,7 +7,7 @@ from notify.checkpoints import Checkpoint, no_checkpoint
 from notify.domain.errors import NotifyError
 from notify.domain.forge_settings import QueueSettings
 from notify.domain.head_ports import AlreadyExists, NotFound, SourceControl, Stores, VersionMismatch
-from notify.domain.heads import QUEUE_NAME, Request, RequestId, RequestState
+from notify.domain.heads import QUEUE_NAME, Request, RequestId
 from notify.heads.queue_rows import advance_latest
 
 REQUEST_NUMBERS = "request"
@@ -38,8 +38,8 @@ def ingest(
     """
     The request that validates the queue's newest head, new or known.
 
-    A head that gave way to another is the newest again after history was rewritten, or if a process that had read an
-    older head was slow to take it in. It gets a new request.
+    A head of an older request is the newest again after history was rewritten, or if a process that had read an older
+    head was slow to take that in. It gets a new request, unless something was found out about it.
 
     Raises:
         InvalidQueueName: It is no name.
@@ -57,7 +57,7 @@ def ingest(
         known = stores.requests.get(id_)
     except NotFound:  # a process ended after its claim
         return _with_request(id_, uri, stores, checkpoint)
-    if known.state is not RequestState.SUPERSEDED:
+    if not known.is_replaceable or id_.number == stores.queues.get(name).latest_request_id:
         return id_
     new = replaced(known, source, stores, checkpoint)
     return new or ingest(name, queues=queues, source_of=source_of, stores=stores, checkpoint=checkpoint)

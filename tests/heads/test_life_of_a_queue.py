@@ -107,19 +107,19 @@ class LifeOfAQueue(RuleBasedStateMachine):
             id_ = ingest(NAME, queues={NAME: self.queue}, source_of=lambda _: self._reached(), stores=stores)
             taken_in = self.requests.get(id_)
             assert taken_in.uri == self.source.latest()
-            assert taken_in.state is not RequestState.SUPERSEDED
+            assert not taken_in.is_replaceable or id_.number == self.queues.get(NAME).latest_request_id
         self._note_requests()
 
-    @precondition(lambda self: self._superseded())
+    @precondition(lambda self: self._replaceable())
     @rule(data=st.data(), fuse=FUSES)
     def come_back(self, data: st.DataObject, fuse: int | None) -> None:
-        """The ref is forced back to a head that gave way to another."""
-        request = self.requests.get(data.draw(st.sampled_from(self._superseded())))
+        """The ref is forced back to a head of which nothing was found out."""
+        request = self.requests.get(data.draw(st.sampled_from(self._replaceable())))
         self.remote.point(MAIN, Head.parse(request.uri).sha)
         self.take_in(fuse)
 
-    def _superseded(self) -> list[RequestId]:
-        return sorted(id_ for id_, one in self.requests.rows.items() if one.state is RequestState.SUPERSEDED)
+    def _replaceable(self) -> list[RequestId]:
+        return sorted(id_ for id_, one in self.requests.rows.items() if one.is_replaceable)
 
     @rule(fuse=FUSES)
     def retry(self, fuse: int | None) -> None:

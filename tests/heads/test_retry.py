@@ -367,6 +367,22 @@ def steps_of(story: Story) -> Steps:
     return story.world.queues.steps(QUEUE, freed=lambda _: None, checkpoint=lambda _: None)
 
 
+@pytest.mark.parametrize("status", UNVALIDATED)
+def test_a_head_of_which_nothing_is_known_is_validated_anew_when_the_ref_comes_back_to_it(
+    world: World, status: BuildStatus
+) -> None:
+    sha = world.push()
+    first = ended(world, status)
+    assert world.queues.ingest(QUEUE) == first
+    world.push()
+    second = ended(world, BuildStatus.FAILURE)
+    world.remotes[QUEUE].point(MAIN, sha)
+    third = ended(world, BuildStatus.SUCCESS)
+    assert world.queues.ingest(QUEUE) == third
+    assert third.number > second.number > first.number
+    assert world.get(third).state is RequestState.SUCCEEDED
+
+
 def superseded_and_back(world: World) -> tuple[RequestId, RequestId]:
     """A head that gave way to another, and the ref is at it again; both requests."""
     sha = world.push()
