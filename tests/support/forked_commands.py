@@ -9,18 +9,18 @@ runs at a time.
 import json
 import os
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from signal import SIGTERM
 from tempfile import TemporaryDirectory
 
 from notify.cli import main
 from notify.cli.commands import COMMANDS
+from tests.support import fork_server
 
-ROOT = Path(__file__).parents[2]
 STREAMS = (0, 1, 2)
 LONGEST = 1 << 20
 CLIENT = """#!{python} -IS
@@ -50,13 +50,13 @@ def forking_environment() -> Iterator[Path]:
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind(address)
             listening.listen()
-            command = (sys.executable, "-m", __name__, str(listening.fileno()))
-            process = subprocess.Popen(command, cwd=ROOT, pass_fds=[listening.fileno()])
+            log = Path(name) / "log"
+            server = fork_server.start(__name__, "{fd}", environment=os.environ, log=log, listening=listening)
         try:
             yield folder
         finally:
-            process.terminate()
-            process.wait()
+            server.send_signal(SIGTERM)
+            server.wait()
 
 
 def serve(listening: socket.socket) -> None:
@@ -82,14 +82,14 @@ def become(connection: socket.socket) -> None:
     for stream, given in zip(STREAMS, streams, strict=True):
         os.dup2(given, stream)
         os.close(given)
+    sys.stdin = os.fdopen(0, encoding="utf-8")  # that of a process of the fork server reads nothing
     os.environ.clear()
     os.environ.update(variables)
     os.chdir(folder)
 
 
 if __name__ == "__main__":
-    modules = {f"notify.cli.{target.partition('.')[0]}" for target in COMMANDS.values()}
-    for module in [*modules, "notify.embedded.stack", "celery.app"]:
-        import_module(module)
+    for target in COMMANDS.values():
+        import_module(f"notify.cli.{target.partition('.')[0]}")
     serve(socket.socket(fileno=int(sys.argv[1])))
     main()
