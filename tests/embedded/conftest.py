@@ -19,10 +19,19 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return PostgresServer(data_dir).cluster
 
 
+@pytest.fixture(scope="module")
+def data_dir(cluster: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with a migrated database, which the tests of a file use one after the other."""
+    return with_cluster(tmp_path_factory.mktemp("stack") / "data", cluster)
+
+
 @pytest.fixture
-def data_dir(tmp_path: Path, cluster: Path) -> Path:
-    """A data folder with a migrated database."""
-    folder = tmp_path / "data"
+def own_data_dir(cluster: Path, tmp_path: Path) -> Path:
+    """The same for a test that breaks it."""
+    return with_cluster(tmp_path / "data", cluster)
+
+
+def with_cluster(folder: Path, cluster: Path) -> Path:
     folder.mkdir(mode=0o700)
     run(["cp", "-Rp", cluster, folder], check=True)  # noqa: S607
     return folder

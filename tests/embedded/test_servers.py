@@ -20,6 +20,7 @@ from notify.embedded.valkey import ValkeyServer
 
 def write(server: PostgresServer, word: str) -> None:
     with psycopg.connect(server.url) as connection:
+        connection.execute("DROP TABLE IF EXISTS words")
         connection.execute("CREATE TABLE words (word text)")
         connection.execute("INSERT INTO words VALUES (%s)", [word])
 
@@ -46,9 +47,9 @@ def test_a_server_has_given_options_beside_its_own(tmp_path: Path) -> None:
 
 def test_data_survives_a_restart(data_dir: Path) -> None:
     with PostgresServer(data_dir) as server:
-        write(server, "kept")
+        write(server, "restarted")
     with PostgresServer(data_dir) as server:
-        assert words(server) == ["kept"]
+        assert words(server) == ["restarted"]
 
 
 def test_a_stopped_server_leaves_no_process(data_dir: Path) -> None:
@@ -60,21 +61,21 @@ def test_a_stopped_server_leaves_no_process(data_dir: Path) -> None:
 def test_committed_data_survives_the_kill_of_every_server_process(data_dir: Path) -> None:
     killed = PostgresServer(data_dir)
     killed.start()
-    write(killed, "kept")
+    write(killed, "killed")
     for pid in processes_on(killed):
         with suppress(ProcessLookupError):  # it ended when the first of them did
             os.kill(pid, SIGKILL)
     with PostgresServer(data_dir) as server:
-        assert words(server) == ["kept"]
+        assert words(server) == ["killed"]
     killed.stop()
 
 
 def test_a_server_whose_owner_died_is_replaced(data_dir: Path) -> None:
     orphan = PostgresServer(data_dir)
     orphan.start()
-    write(orphan, "kept")
+    write(orphan, "orphaned")
     with PostgresServer(data_dir) as server:
-        assert words(server) == ["kept"]
+        assert words(server) == ["orphaned"]
         assert orphan.process is not None
         assert orphan.process.poll() is not None
     orphan.stop()
@@ -83,14 +84,14 @@ def test_a_server_whose_owner_died_is_replaced(data_dir: Path) -> None:
 def test_a_session_that_outlived_its_server_does_not_prevent_a_restart(data_dir: Path) -> None:
     killed = PostgresServer(data_dir)
     killed.start()
-    write(killed, "kept")
+    write(killed, "outlived")
     with psycopg.connect(killed.url, autocommit=True) as connection:
         backend = psutil.Process(connection.info.backend_pid)
         backend.suspend()
         assert killed.process is not None
         os.kill(killed.process.pid, SIGKILL)
         with PostgresServer(data_dir) as server:
-            assert words(server) == ["kept"]
+            assert words(server) == ["outlived"]
             assert backend.pid not in processes_on(server)
     killed.stop()
 
@@ -124,12 +125,12 @@ def test_variables_for_another_postgresql_do_not_reach_this_one(
     monkeypatch.setenv("PGPORT", "1")
     monkeypatch.setenv("PGDATA", "/nonexistent")
     with PostgresServer(data_dir) as server:
-        write(server, "kept")
-        assert words(server) == ["kept"]
+        write(server, "foreign")
+        assert words(server) == ["foreign"]
 
 
-def test_a_broken_cluster_is_reported_with_its_log(data_dir: Path) -> None:
-    with PostgresServer(data_dir) as server:
+def test_a_broken_cluster_is_reported_with_its_log(own_data_dir: Path) -> None:
+    with PostgresServer(own_data_dir) as server:
         pass
     (server.cluster / "PG_VERSION").write_text("9.6\n")
     with pytest.raises(ServerDidNotStart) as refused:

@@ -153,11 +153,11 @@ def test_sigterm_ends_everything_and_leaves_no_process(data_dir: Path) -> None:
 def test_data_and_secrets_survive_a_restart(data_dir: Path) -> None:
     with supervised(data_dir) as first:
         before = first.stack.settings
-        add_person(before["database_url"], "dana")
+        add_person(before["database_url"], "restarted")
         first.end()
     with supervised(data_dir) as second:
         after = second.stack.settings
-        assert people(after["database_url"]) == ["dana"]
+        assert "restarted" in people(after["database_url"])
         assert (after["secret_keys"], after["jwt_secret"]) == (before["secret_keys"], before["jwt_secret"])
 
 
@@ -166,15 +166,15 @@ def test_data_and_secrets_survive_a_restart(data_dir: Path) -> None:
     ["UPDATE notify.alembic_version SET version_num = 'old'", "ALTER TABLE notify.people DROP COLUMN locale"],
     ids=["unknown migration", "other migrations of the same names"],
 )
-def test_a_data_folder_of_an_earlier_version_is_named(data_dir: Path, statement: str) -> None:
+def test_a_data_folder_of_an_earlier_version_is_named(own_data_dir: Path, statement: str) -> None:
     with (
-        stack_settings(settings(data_dir)) as completed,
+        stack_settings(settings(own_data_dir)) as completed,
         psycopg.connect(as_string(completed.database_url)) as connection,
     ):
         connection.execute(statement)
-    with pytest.raises(OldDataFolder) as refused, stack_settings(settings(data_dir)):
+    with pytest.raises(OldDataFolder) as refused, stack_settings(settings(own_data_dir)):
         pass
-    assert refused.value.facts == {"folder": str(data_dir)}
+    assert refused.value.facts == {"folder": str(own_data_dir)}
 
 
 def test_files_with_secrets_are_readable_by_their_owner_only(supervisor: Supervisor) -> None:
@@ -192,13 +192,13 @@ def test_a_second_start_is_refused_and_names_the_first(supervisor: Supervisor) -
 
 def test_a_start_after_a_kill_ends_leftover_processes_and_keeps_the_data(data_dir: Path) -> None:
     with supervised(data_dir, "obeys", "ignores", "leaves-a-child") as killed:
-        add_person(killed.stack.settings["database_url"], "dana")
+        add_person(killed.stack.settings["database_url"], "killed")
         killed.end(SIGKILL)
         left = killed.helpers()
         assert len(left) > len(killed.stack.children) >= 5
         assert running(data_dir) is None
         with supervised(data_dir) as next_one:
-            assert people(next_one.stack.settings["database_url"]) == ["dana"]
+            assert "killed" in people(next_one.stack.settings["database_url"])
             until(lambda: not {one.pid for one in next_one.helpers()} & {one.pid for one in left})
 
 
@@ -248,7 +248,7 @@ def test_a_process_that_keeps_exiting_is_named_and_retried_and_the_rest_stays(da
         pauses = re.findall(r"worker .* starting it again in ([\d.]+) s", up.output)
         assert pauses[:4] == ["0.25", "0.5", "1", "2"]
         assert httpx.get(up.stack.urls["api"]).is_success
-        assert people(up.stack.settings["database_url"]) == []
+        add_person(up.stack.settings["database_url"], "undisturbed")
         assert up.end() == 0
         assert up.helpers() == []
 
@@ -325,11 +325,11 @@ def test_commands_use_the_running_stack(supervisor: Supervisor) -> None:
 def test_commands_start_the_database_when_nothing_is_running(data_dir: Path) -> None:
     with stack_settings(settings(data_dir)) as complete:
         assert complete.database_url is not None
-        add_person(complete.database_url.get_secret_value(), "dana")
+        add_person(complete.database_url.get_secret_value(), "commanded")
         assert complete.broker_url is complete.smtp_url is None
         assert complete.secret_keys is not None
     with supervised(data_dir) as up:
-        assert people(up.stack.settings["database_url"]) == ["dana"]
+        assert "commanded" in people(up.stack.settings["database_url"])
         assert up.stack.settings["secret_keys"] == complete.secret_keys.get_secret_value()
 
 
