@@ -174,6 +174,7 @@ def test_a_worker_survives_broker_errors_idle_and_busy_and_hears_doorbells_again
     scenario.producer.add_people(["ann", "bob", "cy"])
     # While one process sends, the other's place has the worker ask the broker.
     with scenario.worker(processes=2) as running:
+        running.wait_until_doorbells_arrive(doorbell)
         until_noticed(running, partial(trouble.begin, broker))
         scenario.producer.emit("ann")
         scenario.until_all_ended()
