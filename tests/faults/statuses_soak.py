@@ -37,6 +37,7 @@ from notify.settings import Settings
 from notify.store.database import Database
 from notify.store.operations.migrate import upgrade
 from notify.wiring import STATUS_BATCH
+from tests.support import fork_server
 from tests.support.wait import until
 from tests.support.worker import RunningWorker, worker
 
@@ -325,7 +326,7 @@ def soak(
             "NOTIFY_SWEEP_SECONDS": "0.5",
         }
         bell = wiring.doorbell(Settings(broker_url=broker))
-        with worker(settings, folder, processes=PROCESSES) as running:
+        with worker(settings, folder, processes=PROCESSES, start=fork_server.spawn) as running:
             running.wait_until_serving()
             yield Soak(database, forge, running, bell=bell)
 
