@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
 from notify.domain.errors import NotifyError
@@ -271,11 +271,9 @@ class Reporter(Protocol):
     def progress(self, request: Request) -> None:
         """It is accepted or being built."""
 
-    def ended(
-        self, request: Request, *, build: Build | None, facts: Sequence[Fact], last: bool = False
-    ) -> timedelta | None:
+    def ended(self, request: Request, *, build: Build | None, facts: Sequence[Fact], last: bool = False) -> None:
         """
-        It is at its end. After how long to call again, because more may be known then; None: everybody is told.
+        It is at its end.
 
         Args:
             facts: What was found out; empty for a failed request: it could not be validated.

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from datetime import timedelta
 
 from sqlalchemy import Connection
 
@@ -12,8 +11,8 @@ from notify.domain.forge_settings import QueueSettings
 from notify.domain.head_ports import Commit, NotFound, SourceControl, SourceControlUnavailable
 from notify.domain.heads import Build, Fact, Head, Request, RequestState
 from notify.domain.ports import Doorbell
-from notify.domain.queue_events import Suspect, queue_event
-from notify.domain.stages import FAN_OUT, RECONCILE, STATUSES
+from notify.domain.queue_events import queue_event
+from notify.domain.stages import FAN_OUT, STATUSES
 from notify.domain.statuses import StatusState
 from notify.intake.own_events import emit_own
 from notify.statuses.publish import publish
@@ -24,9 +23,6 @@ from notify.store.statuses import listing
 from notify.store.statuses.listing import StatusFilter
 
 MOST_SUSPECTS = 1_000
-# Whose commit a merge is the mirror may learn a little later; by then somebody is to be told.
-WAIT_FOR_MERGES = timedelta(seconds=0.5)
-PATIENCE_FOR_MERGES = timedelta(seconds=30)
 
 WORDS = {
     RequestState.ACCEPTED: "Waits to be validated",
@@ -62,9 +58,7 @@ class CommitAndMail:
         if is_news:
             self.doorbell.ring(STATUSES)
 
-    def ended(
-        self, request: Request, *, build: Build | None, facts: Sequence[Fact], last: bool = False
-    ) -> timedelta | None:
+    def ended(self, request: Request, *, build: Build | None, facts: Sequence[Fact], last: bool = False) -> None:
         commits: Sequence[Commit] = ()
         if facts and request.state is RequestState.FAILED:
             with suppress(SourceControlUnavailable) if last else nullcontext():
@@ -73,15 +67,10 @@ class CommitAndMail:
             queues.lock(connection, self.queue.name)
             if not request.is_replaceable or requests.has_head(connection, request):
                 self._show(connection, request, build)
-            suspects = people.suspects(connection, commits, forge=self.queue.forge)
-            waits = not last and self._may_learn_more(connection, request, suspects)
-            is_told = not waits and self._tell(connection, request, build=build, facts=facts, suspects=suspects)
+            is_told = self._tell(connection, request, build=build, facts=facts, commits=commits)
         self.doorbell.ring(STATUSES)
-        if waits:
-            self.doorbell.ring(RECONCILE)
         if is_told:
             self.doorbell.ring(FAN_OUT)
-        return WAIT_FOR_MERGES if waits else None
 
     def _show(self, connection: Connection, request: Request, build: Build | None = None) -> bool:
         """Show its state on its commit; whether that is news."""
@@ -106,13 +95,20 @@ class CommitAndMail:
         *,
         build: Build | None,
         facts: Sequence[Fact],
-        suspects: Sequence[Suspect],
+        commits: Sequence[Commit],
     ) -> bool:
         """Whether there is an event; none if something is known of a newer head already: then this is no news."""
         event_type = self._event_type(connection, request)
         if event_type is None or (facts and people.is_known_after(connection, request.id)):
             return False
-        event = queue_event(event_type, self.queue, request, build=build, facts=facts, suspects=suspects)
+        event = queue_event(
+            event_type,
+            self.queue,
+            request,
+            build=build,
+            facts=facts,
+            suspects=people.suspects(connection, commits, forge=self.queue.forge),
+        )
         emit_own(connection, [event])
         return True
 
@@ -127,16 +123,6 @@ class CommitAndMail:
                 return HEAD_RECOVERED if was_broken else HEAD_VALIDATED
             case _:
                 return None
-
-    def _may_learn_more(self, connection: Connection, request: Request, suspects: Sequence[Suspect]) -> bool:
-        """Whether one of these commits may have merged a change that the mirror does not know as merged yet."""
-        return any(one.link is None for one in suspects) and people.look_for_merges(
-            connection,
-            request.id,
-            forge=self.queue.forge,
-            repository=self.queue.repository,
-            patience=PATIENCE_FOR_MERGES,
-        )
 
     def _suspected(self, request: Request) -> Sequence[Commit]:
         """The commits since the base; where history was rewritten, the head's own."""

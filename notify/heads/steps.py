@@ -88,7 +88,8 @@ class Steps:
             request, build = self._build(request)
         if request.state is RequestState.PROCESSING:
             return WAIT_FOR_BUILD
-        return self._finish(request, build or self._known_build(request))
+        self._finish(request, build or self._known_build(request))
+        return None
 
     def fail_closed(self, request: Request) -> None:
         """The request could not be validated, which is not the same as broken; its build is not waited for."""
@@ -153,9 +154,9 @@ class Steps:
         known = replace(build, status=report.status, url=report.url or build.url, projects=report.projects)
         return build if known == build else record_build(self.stores, known)
 
-    def _finish(self, request: Request, build: Build | None, *, last: bool = False) -> timedelta | None:
+    def _finish(self, request: Request, build: Build | None, *, last: bool = False) -> None:
         """
-        Everything that follows from a final state; events last. After how long to do it again; None: it is done.
+        Everything that follows from a final state; events last.
 
         Args:
             last: Nobody will try again; what cannot be promoted or asked for now is left out.
@@ -170,11 +171,10 @@ class Steps:
             self.checkpoint(checkpoints.HEADS_GREEN_RECORDED)
             fault = self._promote(request)
             self.checkpoint(checkpoints.HEADS_PROMOTED)
-        again = self.reporter.ended(request, build=build, facts=facts, last=last)
+        self.reporter.ended(request, build=build, facts=facts, last=last)
         self.checkpoint(checkpoints.HEADS_TOLD)
         if fault is not None and not last:
             raise fault
-        return again
 
     def _cancel(self, build: Build) -> None:
         """Ask for the end of a build that nobody waits for, if its runner can be asked. Its row stays as it is."""

@@ -97,7 +97,6 @@ class Heads:
         def is_ended() -> bool:
             self.forge.rows(TIME_PASSES)
             self.stage.drain()
-            self.forge.reconciler.drain()
             return not self.forge.rows("SELECT id FROM notify.work_items WHERE stage = 'heads' AND lane < 9")
 
         until(is_ended)

@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import insert, select
 
-from notify.domain.claims import Lane
 from notify.domain.head_ports import Commit, SourceControlUnavailable
 from notify.domain.heads import BROKEN, WHOLE, BuildStatus, Fact, Request, RequestState
 from notify.domain.stages import STATUSES
@@ -42,54 +41,6 @@ def test_a_broken_head_is_told_to_those_whose_commits_are_in_it_and_to_subscribe
         ("head.broken", "sam", "subscriber"),
     ]
     assert story.shown(sha) == (f"notify/{QUEUE}", "failure")
-
-
-def mirrored(story: Story, swept: str, *, fault: str = "NULL") -> None:
-    """The queue's repository was swept then, and will be again in an hour."""
-    story.worker.execute(
-        "INSERT INTO notify.forge_repositories (forge, forge_id, full_name, first_swept_at, swept_at, fault, fault_at)"  # noqa: S608 - our own
-        f" VALUES ('github', 1, 'Acme/Monorepo', {swept}, {swept}, {fault}, CASE WHEN {fault} <> '' THEN now() END)"
-    )
-    story.worker.execute(
-        "INSERT INTO notify.work_items (stage, id, lane, due_at)"
-        " SELECT 'reconcile', id, 2, now() + interval '1 hour' FROM notify.forge_repositories"
-    )
-
-
-AGO, LATER = "now() - interval '1 minute'", "now() + interval '1 minute'"
-SWEEPS_DUE = "SELECT id FROM notify.work_items WHERE stage = 'reconcile' AND due_at <= now()"
-
-
-@pytest.mark.parametrize(
-    "passes",
-    [
-        "UPDATE notify.forge_repositories SET swept_at = now()",
-        "UPDATE notify.forge_repositories SET fault = 'Away', fault_at = now()",
-        "UPDATE notify.requests SET finished_at = finished_at - interval '1 minute'",
-    ],
-    ids=["the sweep ends", "the sweep fails", "no sweep ends for long"],
-)
-def test_a_broken_head_is_told_once_the_mirror_may_know_what_was_merged_into_it(story: Story, passes: str) -> None:
-    mirrored(story, AGO)
-    sha = story.push(author="dana")
-    story.validate(FAILURE)
-    assert story.told() == []
-    assert story.shown(sha) == (f"notify/{QUEUE}", "failure")
-    assert [(one["lane"], one["failures"]) for one in story.world.items()] == [(Lane.NORMAL, 0)]
-    assert len(story.worker.execute(SWEEPS_DUE)) == 1
-    story.worker.execute(passes)
-    story.world.drain()
-    story.worker.fan_out()
-    assert story.told() == [("head.broken", "dana", "author"), ("head.broken", "sam", "subscriber")]
-    assert story.world.items() == []
-
-
-@pytest.mark.parametrize(("swept", "fault"), [(LATER, "NULL"), (AGO, "'Away'"), ("NULL", "NULL")])
-def test_a_broken_head_waits_for_no_sweep_that_teaches_nothing(story: Story, swept: str, fault: str) -> None:
-    mirrored(story, swept, fault=fault)
-    story.push(author="dana")
-    assert story.became(story.validate(FAILURE)) == {"dana": "author", "sam": "subscriber"}
-    assert story.worker.execute(SWEEPS_DUE) == []
 
 
 class Unreadable(MemorySourceControl):
@@ -339,7 +290,7 @@ def test_a_head_costs_few_statements(story: Story) -> None:
         story.world.end(id_, BuildStatus.FAILURE)
         sent.clear()
         story.world.drain()
-        assert len(sent) <= 23
+        assert len(sent) <= 22
 
 
 def test_a_late_worker_shows_no_progress_of_a_head_that_is_at_its_end(story: Story) -> None:

@@ -1,16 +1,13 @@
 """Whose commits are in a range of heads, who was told that a queue is broken, and what was found out before."""
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 from sqlalchemy import Connection
 
-from notify.domain.claims import Lane
 from notify.domain.events import HEAD_BROKEN, HEAD_RECOVERED, HEAD_VALIDATED
 from notify.domain.head_ports import Commit
 from notify.domain.heads import RequestId
 from notify.domain.queue_events import Suspect
-from notify.domain.stages import RECONCILE
 
 # A commit that merged a change is its author's; any other belongs to the address that it states.
 _SUSPECTS = """
@@ -28,20 +25,6 @@ _SUSPECTS = """
         WHERE given.email <> '' AND lower(known.email) = lower(given.email) ORDER BY known.username LIMIT 1
     ) AS person ON true
     ORDER BY given.turn"""
-# What was merged into a head was merged before the head was taken in.
-_LOOK_FOR_MERGES = f"""
-    WITH behind AS (
-        SELECT repository.id FROM notify.requests AS request JOIN notify.forge_repositories AS repository
-            ON repository.forge = %(forge)s AND lower(repository.full_name) = lower(%(repository)s)
-        WHERE request.queue = %(queue)s AND request.id = %(number)s AND request.finished_at > now() - %(patience)s
-            AND repository.swept_at < request.created_at AND repository.fault IS NULL AND NOT repository.gone
-    ), due AS (
-        UPDATE notify.work_items SET due_at = now()
-        WHERE stage = '{RECONCILE}' AND lane < {Lane.LEASED:d} AND due_at > now() AND id = ANY (
-            ARRAY(SELECT id FROM behind)
-        )
-    )
-    SELECT EXISTS (SELECT FROM behind)"""
 # Each table is asked by an index of its own (LATERAL, fenced by OFFSET): nobody is in most of them.
 _TOLD = f"""
     SELECT asked.id, note.username, array_remove(array_agg(suspect.sha), NULL) AS shas
@@ -76,8 +59,6 @@ _AFTER = """
 
 def suspects(connection: Connection, commits: Sequence[Commit], *, forge: str) -> list[Suspect]:
     """The commits with whose they are, in the same order."""
-    if not commits:
-        return []
     shas = [one.sha for one in commits]
     values = {"shas": shas, "emails": [one.author_email for one in commits], "forge": forge}
     rows = connection.exec_driver_sql(_SUSPECTS, values)
@@ -85,25 +66,6 @@ def suspects(connection: Connection, commits: Sequence[Commit], *, forge: str) -
         Suspect(sha=one.sha, title=one.title, name=one.author_name, username=row.username, link=row.link, url=row.url)
         for one, row in zip(commits, rows, strict=True)
     ]
-
-
-def look_for_merges(
-    connection: Connection, id_: RequestId, *, forge: str, repository: str, patience: timedelta
-) -> bool:
-    """
-    Have the repository swept if its mirror may not know yet what was merged into the request's head; whether it may.
-
-    Args:
-        patience: So long after the request's end the answer is no, whatever is known.
-    """
-    values = {
-        "queue": id_.queue,
-        "number": id_.number,
-        "forge": forge,
-        "repository": repository,
-        "patience": patience,
-    }
-    return bool(connection.exec_driver_sql(_LOOK_FOR_MERGES, values).scalar())
 
 
 def told_broken(connection: Connection, ids: Sequence[int]) -> dict[int, dict[str, frozenset[str]]]:
