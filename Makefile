@@ -31,8 +31,10 @@ test: $(READY) ## Run all tests but the slow ones
 SIDE_BY_SIDE := $(if $(NOTIFY_TEST_BROKER_URL),,-n 3)
 
 .PHONY: faults
-faults: $(READY) ## Run all fault tests (kills, cut connections, false answers), the slow ones too
-	$(BIN)/python -m pytest tests/faults $(SIDE_BY_SIDE) $(ARGS)
+faults: $(READY) ## Run all fault tests (kills, cut connections, false answers), and all slow tests
+	$(BIN)/python -m pytest tests/faults $(SLOW_ELSEWHERE) $(SIDE_BY_SIDE) $(ARGS)
+SLOW_ELSEWHERE := tests/journeys/test_demo.py tests/store/outbox/test_facts_at_scale.py \
+	tests/store/outbox/test_items_at_scale.py
 
 .PHONY: soak
 soak: $(READY) ## Disturb a running stack for MINUTES=10; count lost and repeated emails
