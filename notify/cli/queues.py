@@ -1,5 +1,6 @@
 """``notify queues``: at which commit each queue is green, its heads, taking one in, and retrying it."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 from typer import Argument, Option, Typer
@@ -114,24 +115,21 @@ def history(
 @app.command()
 def ingest(name: QueueName, *, as_json: AsJson = False) -> None:
     """Take in a queue's newest head, to be validated. Safe to repeat: a head has one request."""
-    with connect() as deployment:
-        configured = wiring.queues(deployment.settings, deployment.database, doorbell=deployment.doorbell)
-        id_ = configured.ingest(name)
-        deployment.doorbell.ring(HEADS)
-    _print_request(id_, as_json=as_json)
+    _request(Queues.ingest, name, as_json=as_json)
 
 
 @app.command()
 def retry(name: QueueName, *, as_json: AsJson = False) -> None:
     """Validate a queue's newest head again, as a new request. Only if nothing was found out about it."""
+    _request(Queues.retry, name, as_json=as_json)
+
+
+def _request(make: Callable[[Queues, str], RequestId], name: str, *, as_json: bool) -> None:
+    """Have *make* give the queue a request, wake the workers, and print its id."""
     with connect() as deployment:
         configured = wiring.queues(deployment.settings, deployment.database, doorbell=deployment.doorbell)
-        id_ = configured.retry(name)
+        id_ = make(configured, name)
         deployment.doorbell.ring(HEADS)
-    _print_request(id_, as_json=as_json)
-
-
-def _print_request(id_: RequestId, *, as_json: bool) -> None:
     if as_json:
         print_json({"id": str(id_)})
     else:
